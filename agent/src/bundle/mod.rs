@@ -1,0 +1,1 @@
+//! The bundle: hash, compress, sign; read and verify.

@@ -1,0 +1,1 @@
+//! The act: a collector of its own for each trigger, watched, sealed.

@@ -1,0 +1,1 @@
+//! The collections, most volatile first.

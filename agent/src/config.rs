@@ -1,0 +1,1 @@
+//! The configuration: every value has a default that works.

@@ -1,0 +1,1 @@
+//! HTTP, in an unprivileged process of its own.

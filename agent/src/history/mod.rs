@@ -1,0 +1,1 @@
+//! The flight recorder: tree in memory, segments on disk, stash.

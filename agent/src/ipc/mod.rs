@@ -1,0 +1,1 @@
+//! Typed, bounded messages between our own processes.

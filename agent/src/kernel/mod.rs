@@ -1,0 +1,1 @@
+//! The way in: BTF offsets, load and attach, ring, self-check.

@@ -1,0 +1,32 @@
+//! afterimage: a Linux host agent for forensic capture.
+//!
+//! The modules stand in the order in which evidence travels:
+//!
+//! ```text
+//! kernel -> history -> trigger -> plan -> capture -> collect -> bundle -> store -> door
+//! ```
+
+// The vocabulary that everyone shares.
+pub mod event;
+pub mod text;
+
+// The way of the evidence.
+pub mod kernel;
+pub mod history;
+pub mod trigger;
+pub mod plan;
+pub mod capture;
+pub mod collect;
+pub mod bundle;
+pub mod store;
+pub mod door;
+
+// The processes, and how they speak.
+pub mod recorder;
+pub mod ipc;
+pub mod system;
+
+// What the user typed.
+pub mod cli;
+pub mod cmd;
+pub mod config;

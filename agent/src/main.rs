@@ -1,0 +1,2 @@
+//! The binary `afterimage`.
+fn main() {}

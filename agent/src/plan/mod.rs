@@ -1,0 +1,1 @@
+//! What will be taken, in which order, within which budget. Pure.

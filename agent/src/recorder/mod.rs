@@ -1,0 +1,1 @@
+//! The daemon: small, always on.

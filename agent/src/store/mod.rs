@@ -1,0 +1,1 @@
+//! Where sealed bundles are kept on this host.

@@ -1,0 +1,1 @@
+//! A reason to capture, and which processes it means. Pure.

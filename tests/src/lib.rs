@@ -1,0 +1,1 @@
+//! Whole-program tests: the private world and the actors of the drills.

@@ -1,0 +1,2 @@
+//! cargo xtask: everything that is not cargo itself.
+fn main() {}
