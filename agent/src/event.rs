@@ -289,7 +289,12 @@ struct FlowRecord {
 
 impl From<Flow> for FlowRecord {
     fn from(Flow { local, remote }: Flow) -> Self {
-        Self { local_ip: local.ip(), local_port: local.port(), remote_ip: remote.ip(), remote_port: remote.port() }
+        Self {
+            local_ip: local.ip(),
+            local_port: local.port(),
+            remote_ip: remote.ip(),
+            remote_port: remote.port(),
+        }
     }
 }
 
@@ -343,7 +348,8 @@ impl FromStr for ProcessId {
     fn from_str(text: &str) -> Result<Self, Error> {
         let refuse = || Error::ProcessId(text.to_owned());
         let mut parts = text.split('-');
-        let (Some(boot), Some(pid), Some(start), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(boot), Some(pid), Some(start), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(refuse());
         };
@@ -369,6 +375,7 @@ impl fmt::Debug for ProcessId {
 
 string_serde!(BootId, ProcessId);
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -429,7 +436,8 @@ mod tests {
 
     #[test]
     fn network_and_agent_events_come_back() {
-        let flow = Flow { local: "10.0.0.2:0".parse().unwrap(), remote: "[2001:db8::1]:443".parse().unwrap() };
+        let flow =
+            Flow { local: "10.0.0.2:0".parse().unwrap(), remote: "[2001:db8::1]:443".parse().unwrap() };
         let exit = Exit { code: 3, signal: 9 };
         let since = "2026-11-20T14:03:20Z".parse().unwrap();
         let gap = Gap { since, reason: "the recorder was stopped".to_owned() };
@@ -442,7 +450,9 @@ mod tests {
 
     #[test]
     fn identities_that_are_not_are_refused() {
-        for text in ["", "1-2-3", "zz-1-2", &format!("{}-1", "ab".repeat(16)), &format!("{}-1-2-3", "ab".repeat(16))] {
+        for text in
+            ["", "1-2-3", "zz-1-2", &format!("{}-1", "ab".repeat(16)), &format!("{}-1-2-3", "ab".repeat(16))]
+        {
             assert!(text.parse::<ProcessId>().is_err(), "{text}");
         }
     }

@@ -11,19 +11,19 @@ pub mod event;
 pub mod text;
 
 // The way of the evidence.
-pub mod kernel;
-pub mod history;
-pub mod trigger;
-pub mod plan;
+pub mod bundle;
 pub mod capture;
 pub mod collect;
-pub mod bundle;
-pub mod store;
 pub mod door;
+pub mod history;
+pub mod kernel;
+pub mod plan;
+pub mod store;
+pub mod trigger;
 
 // The processes, and how they speak.
-pub mod recorder;
 pub mod ipc;
+pub mod recorder;
 pub mod system;
 
 // What the user typed.

@@ -1,1 +1,3 @@
-//! The act: a collector of its own for each trigger, watched, sealed.
+//! The act: a collector of its own for each trigger, watched, its bag sealed however it ends.
+
+pub mod job;

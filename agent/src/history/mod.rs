@@ -1,1 +1,3 @@
 //! The flight recorder: tree in memory, segments on disk, stash.
+
+pub mod tree;

@@ -1,0 +1,261 @@
+//! Who begot whom: the process tree, with those that have exited.
+//!
+//! Lineage is the parent at birth, as the fork said it: when a parent exits, its children are not given to init.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Action, Event, Exit, Flow, Image, ProcessId, Stashed};
+
+/// Bounds of a tree in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Processes; when there are more, the longest exited without living offspring go first.
+    pub processes: usize,
+    /// Images (executions) kept of one process: the first ones, and the newest in the last place.
+    pub images: usize,
+    /// Flows kept of one process: the first ones; the rest is counted.
+    pub flows: usize,
+}
+
+impl Bounds {
+    /// What the recorder holds in memory.
+    pub const RECORDER: Self = Self { processes: 20_000, images: 8, flows: 32 };
+    /// What a collector holds while it reads the history back from disk.
+    pub const COLLECTOR: Self = Self { processes: 2_000_000, images: 64, flows: 4096 };
+}
+
+/// One process, living or exited.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Which.
+    pub id: ProcessId,
+    /// Its parent at birth.
+    pub parent: Option<ProcessId>,
+    /// When it was first seen; its birth, where the fork was seen.
+    pub seen: Timestamp,
+    /// Whether `seen` is its birth.
+    pub born: bool,
+    /// What it ran, oldest first.
+    pub images: Vec<(Timestamp, Image)>,
+    /// Executions that are not among `images`.
+    pub images_dropped: u64,
+    /// Its end.
+    pub exited: Option<(Timestamp, Exit)>,
+    /// Its conversations, oldest first.
+    pub flows: Vec<(Timestamp, FlowKind, Flow)>,
+    /// Conversations that are not among `flows`.
+    pub flows_dropped: u64,
+    /// Its executables in the stash.
+    pub stashed: Vec<Stashed>,
+}
+
+/// How a conversation began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowKind {
+    /// We asked for it.
+    Connect,
+    /// We accepted it.
+    Accept,
+    /// We began to listen.
+    Listen,
+    /// We sent the first datagram.
+    Datagram,
+}
+
+impl Node {
+    /// What it runs, or ran last.
+    pub fn image(&self) -> Option<&Image> {
+        self.images.last().map(|(_, image)| image)
+    }
+
+    fn new(id: ProcessId, parent: Option<ProcessId>, seen: Timestamp, born: bool) -> Self {
+        Self {
+            id,
+            parent,
+            seen,
+            born,
+            images: Vec::new(),
+            images_dropped: 0,
+            exited: None,
+            flows: Vec::new(),
+            flows_dropped: 0,
+            stashed: Vec::new(),
+        }
+    }
+}
+
+/// The tree.
+#[derive(Debug)]
+pub struct Tree {
+    bounds: Bounds,
+    nodes: HashMap<ProcessId, Node>,
+    children: BTreeMap<ProcessId, Vec<ProcessId>>,
+    forgotten: u64,
+}
+
+impl Tree {
+    /// An empty tree.
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds, nodes: HashMap::new(), children: BTreeMap::new(), forgotten: 0 }
+    }
+
+    /// Takes in one event. Events may come in any order; what is known already is not made worse.
+    pub fn apply(&mut self, event: &Event) {
+        match &event.action {
+            Action::Fork(fork) => {
+                self.node(event, fork.parent).born = true;
+            }
+            Action::Exec(image) | Action::Running(image) => {
+                let limit = self.bounds.images;
+                let node = self.node(event, image.parent);
+                let known = matches!(event.action, Action::Running(_)) && !node.images.is_empty();
+                if !known {
+                    if node.images.len() >= limit {
+                        node.images.pop();
+                        node.images_dropped = node.images_dropped.saturating_add(1);
+                    }
+                    node.images.push((event.time, Image::clone(image)));
+                }
+            }
+            Action::Exit(exit) => {
+                self.node(event, None).exited = Some((event.time, exit.clone()));
+            }
+            Action::Connect(flow) => self.flow(event, FlowKind::Connect, flow),
+            Action::Accept(flow) => self.flow(event, FlowKind::Accept, flow),
+            Action::Listen(flow) => self.flow(event, FlowKind::Listen, flow),
+            Action::Datagram(flow) => self.flow(event, FlowKind::Datagram, flow),
+            Action::Stash(stashed) => {
+                let node = self.node(event, None);
+                if !node.stashed.contains(stashed) && node.stashed.len() < 64 {
+                    node.stashed.push(stashed.clone());
+                }
+            }
+            Action::Loss(_) | Action::Gap(_) | Action::Agent(_) => {}
+        }
+    }
+
+    /// One process.
+    pub fn get(&self, id: &ProcessId) -> Option<&Node> {
+        self.nodes.get(id)
+    }
+
+    /// All processes, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// The children of a process, oldest first.
+    pub fn children(&self, id: &ProcessId) -> &[ProcessId] {
+        self.children.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The parent, the parent's parent, and so on; ends where the parent is not known.
+    pub fn ancestors(&self, id: &ProcessId) -> Vec<ProcessId> {
+        let mut line = Vec::new();
+        let mut next = self.get(id).and_then(|node| node.parent);
+        // The bound ends a loop that damaged history could make.
+        while let Some(parent) = next.filter(|_| line.len() < 1024) {
+            line.push(parent);
+            next = self.get(&parent).and_then(|node| node.parent);
+        }
+        line
+    }
+
+    /// The process and all that descend from it, parents before children.
+    pub fn subtree(&self, id: &ProcessId) -> Vec<ProcessId> {
+        let mut all = vec![*id];
+        let mut seen: std::collections::HashSet<ProcessId> = all.iter().copied().collect();
+        let mut at = 0;
+        while let Some(next) = all.get(at).copied() {
+            all.extend(self.children(&next).iter().filter(|child| seen.insert(**child)).copied());
+            at += 1;
+        }
+        all
+    }
+
+    /// The processes whose parent is not in the tree, oldest first.
+    pub fn roots(&self) -> Vec<ProcessId> {
+        let mut roots: Vec<&Node> = self
+            .nodes
+            .values()
+            .filter(|node| node.parent.is_none_or(|parent| !self.nodes.contains_key(&parent)))
+            .collect();
+        roots.sort_by_key(|node| (node.seen, node.id));
+        roots.iter().map(|node| node.id).collect()
+    }
+
+    /// How many processes are in it.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Exited processes that had to go.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    fn flow(&mut self, event: &Event, kind: FlowKind, flow: &Flow) {
+        let limit = self.bounds.flows;
+        let node = self.node(event, None);
+        if node.flows.len() < limit {
+            node.flows.push((event.time, kind, flow.clone()));
+        } else {
+            node.flows_dropped = node.flows_dropped.saturating_add(1);
+        }
+    }
+
+    fn node(&mut self, event: &Event, parent: Option<ProcessId>) -> &mut Node {
+        let id = event.process;
+        if !self.nodes.contains_key(&id) && self.nodes.len() >= self.bounds.processes {
+            self.forget();
+        }
+        let node = self.nodes.entry(id).or_insert_with(|| Node::new(id, None, event.time, false));
+        if node.parent.is_none() && parent.is_some_and(|parent| parent != id) {
+            node.parent = parent;
+            if let Some(parent) = parent {
+                self.children.entry(parent).or_default().push(id);
+            }
+        }
+        node
+    }
+
+    /// Makes room: a sixteenth of the exited processes without offspring, longest exited first.
+    fn forget(&mut self) {
+        let mut ended: Vec<(Timestamp, ProcessId)> = self
+            .nodes
+            .values()
+            .filter(|node| self.children(&node.id).is_empty())
+            .filter_map(|node| node.exited.as_ref().map(|(time, _)| (*time, node.id)))
+            .collect();
+        ended.sort_unstable();
+        for (_, id) in ended.into_iter().take(self.bounds.processes.div_ceil(16)) {
+            self.remove(&id);
+        }
+    }
+
+    fn remove(&mut self, id: &ProcessId) {
+        let Some(node) = self.nodes.remove(id) else { return };
+        self.forgotten = self.forgotten.saturating_add(1);
+        if let Some(parent) = node.parent
+            && let Some(siblings) = self.children.get_mut(&parent)
+        {
+            siblings.retain(|sibling| sibling != id);
+            if siblings.is_empty() {
+                self.children.remove(&parent);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tree_test.rs"]
+mod tests;
