@@ -8,6 +8,7 @@
 
 // The vocabulary that everyone shares.
 pub mod event;
+pub mod proc;
 pub mod text;
 
 // The way of the evidence.
