@@ -1,1 +1,3 @@
 //! The only unsafe code in the agent.
+
+pub mod spawn;
