@@ -1,1 +1,3 @@
 //! HTTP, in an unprivileged process of its own.
+
+pub mod secrets;

@@ -54,7 +54,13 @@ impl Writer {
     /// A writer for `folder`, which is made (0700) where it does not exist. An old segment is never continued.
     pub fn new(folder: &Path) -> Result<Self, Error> {
         super::make_private_folder(folder).map_err(error("make the folder of", folder))?;
-        Ok(Self { folder: folder.to_owned(), open: None, frame: Vec::new(), events_in_frame: 0, opened: None })
+        Ok(Self {
+            folder: folder.to_owned(),
+            open: None,
+            frame: Vec::new(),
+            events_in_frame: 0,
+            opened: None,
+        })
     }
 
     /// Takes in one event; it is on disk when the frame is sealed. Returns how many events an error cost.
@@ -102,7 +108,8 @@ impl Writer {
         let frame = compressor.compress(&self.frame).map_err(error("compress", path))?;
         if let Err(failure) = file.write_all(&frame) {
             // A half-written frame would hide those behind it from a reader: cut it off.
-            let cut = file.set_len(*written).and_then(|()| io::Seek::seek(file, io::SeekFrom::End(0)).map(drop));
+            let cut =
+                file.set_len(*written).and_then(|()| io::Seek::seek(file, io::SeekFrom::End(0)).map(drop));
             let failure = error("write", path)(cut.err().unwrap_or(failure));
             self.open = None;
             return Err(failure);

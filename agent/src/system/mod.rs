@@ -1,3 +1,4 @@
 //! The only unsafe code in the agent.
 
+pub mod socket;
 pub mod spawn;
