@@ -1,2 +1,62 @@
 //! cargo xtask: everything that is not cargo itself.
-fn main() {}
+
+mod binaries;
+mod check;
+mod command;
+mod demo;
+mod ebpf;
+mod setup;
+mod test;
+mod vm;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Everything around afterimage that is not cargo itself.
+///
+/// On a fresh Debian 12 with git, Rust (stable) and a C linker, as root, `cargo xtask demo` and `cargo xtask test`
+/// are all you need: each first says what it is about to install, and installs it.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Plays an intrusion against the real agent, in a private world, and shows the bundle that comes of it
+    Demo,
+    /// Runs everything that must pass: check, unit tests, worlds, the probe's rebuild, a VM
+    Test,
+    /// Formatting, lints, no file above 500 lines, no machine's own paths
+    Check,
+    /// Says which tools are missing on this machine, and installs them with apt, cargo and pip
+    Setup,
+    /// Boots Debian kernels in QEMU with the static agent, and compares what it reports with /proc
+    Vm {
+        /// Every kernel of tests/kernels.toml; without this, 6.1 only
+        #[arg(long, conflicts_with = "kernel")]
+        all: bool,
+        /// One kernel of tests/kernels.toml, such as 5.10
+        #[arg(long, value_name = "V")]
+        kernel: Option<String>,
+    },
+    /// Builds the probe into ebpf/built/
+    Ebpf {
+        /// Compares a fresh build with the committed one, byte for byte, and changes nothing
+        #[arg(long)]
+        verify: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Demo => demo::run(),
+        Task::Test => test::run(),
+        Task::Check => check::check(),
+        Task::Setup => setup::run(&setup::EVERYTHING),
+        Task::Vm { all, kernel } => vm::run(all, kernel.as_deref()),
+        Task::Ebpf { verify } => ebpf::run(verify),
+    }
+}

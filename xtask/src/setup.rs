@@ -1,0 +1,128 @@
+//! What the tasks need of the machine: said first, then installed where it is missing.
+
+pub mod apt;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{self, command, find, workspace};
+
+/// What something is needed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// Compiling, and the lints.
+    Build,
+    /// Private worlds and the drill in them.
+    World,
+    /// Tools that are not ours and judge the bundle.
+    Judges,
+    /// Debian kernels in QEMU.
+    Vm,
+    /// Rebuilding the probe.
+    Probe,
+}
+
+/// All of it.
+pub const EVERYTHING: [For; 5] = [For::Build, For::World, For::Judges, For::Vm, For::Probe];
+
+struct Need {
+    purpose: For,
+    package: &'static str,
+    is_there: fn() -> bool,
+}
+
+const fn need(purpose: For, package: &'static str, is_there: fn() -> bool) -> Need {
+    Need { purpose, package, is_there }
+}
+
+/// Debian 12 packages, and the sign by which each is known to be there already.
+const NEEDS: [Need; 17] = [
+    need(For::Build, "gcc", || find("cc").is_some()),
+    need(For::Build, "libc6-dev", || Path::new("/usr/include/stdio.h").exists()),
+    need(For::World, "bubblewrap", || find("bwrap").is_some()),
+    need(For::World, "iproute2", || find("ip").is_some()),
+    need(For::World, "curl", || Path::new("/usr/bin/curl").exists()),
+    need(For::World, "wget", || Path::new("/usr/bin/wget").exists()),
+    need(For::Judges, "zstd", || Path::new("/usr/bin/zstd").exists()),
+    need(For::Judges, "gdb", || Path::new("/usr/bin/gdb").exists()),
+    need(For::Judges, "openssh-client", || Path::new("/usr/bin/ssh-keygen").exists()),
+    need(For::Judges, "python3", || Path::new(PYTHON).exists()),
+    need(For::Judges, "python3-venv", || apt::is_installed("python3-venv")),
+    need(For::Vm, "qemu-system-x86", || find("qemu-system-x86_64").is_some()),
+    need(For::Vm, "seabios", || Path::new("/usr/share/seabios").exists()),
+    need(For::Vm, "ipxe-qemu", || apt::is_installed("ipxe-qemu")),
+    need(For::Vm, "debian-archive-keyring", || Path::new(apt::KEYRING).exists()),
+    need(For::Probe, "rustc-web", || apt::is_installed("rustc-web")),
+    need(For::Probe, "rust-web-src", || apt::is_installed("rust-web-src")),
+];
+
+/// The system's own Python: a version manager's may lie where a private world cannot see it.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// 0.11 and later want a system LLVM; 0.10.1 loads the one of the compiler.
+const BPF_LINKER: &str = "0.10.1";
+
+const BAGIT: &str = "bagit==1.9.0";
+
+/// Where the Python judges are installed; the worlds see it as `/out/python`.
+pub fn python() -> PathBuf {
+    workspace().join("target/python")
+}
+
+/// Installs what is missing of what `purposes` need.
+pub fn run(purposes: &[For]) -> Result<()> {
+    let packages: Vec<&str> = NEEDS
+        .iter()
+        .filter(|need| purposes.contains(&need.purpose) && !(need.is_there)())
+        .map(|need| need.package)
+        .collect();
+    let linker = purposes.contains(&For::Probe) && !has_bpf_linker();
+    let bagit = purposes.contains(&For::Judges) && !python().join("bin/bagit.py").exists();
+
+    if !packages.is_empty() {
+        println!("setup: about to install with apt, from Debian 12 and its backports: {}", packages.join(" "));
+    }
+    if linker {
+        println!("setup: about to install with cargo: bpf-linker {BPF_LINKER} (some three minutes)");
+    }
+    if bagit {
+        println!("setup: about to install with pip into {}: {BAGIT}", python().display());
+    }
+    rust_components(purposes)?;
+    if !packages.is_empty() {
+        apt::install(&packages)?;
+    }
+    if linker {
+        let mut install = command::cargo();
+        command::run(install.args(["install", "--locked", "--force", "--version", BPF_LINKER, "bpf-linker"]))?;
+    }
+    if bagit {
+        command::run(command(PYTHON).args(["-m", "venv"]).arg(python()))?;
+        command::run(command(python().join("bin/pip")).args(["install", "--quiet", BAGIT]))?;
+    }
+    Ok(())
+}
+
+/// The lints need parts of the toolchain that rustup installs by default, and distributions as packages of their own.
+fn rust_components(purposes: &[For]) -> Result<()> {
+    if !purposes.contains(&For::Build) {
+        return Ok(());
+    }
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let there = command::output(command::cargo().args([subcommand, "--version"])).is_ok();
+        if there {
+            continue;
+        }
+        if find("rustup").is_none() {
+            bail!("`cargo {subcommand}` is missing: install {component} for your toolchain");
+        }
+        command::run(command("rustup").args(["component", "add", component]))
+            .with_context(|| format!("`cargo {subcommand}` is missing and rustup cannot add it"))?;
+    }
+    Ok(())
+}
+
+fn has_bpf_linker() -> bool {
+    command::output(command("bpf-linker").arg("--version")).is_ok_and(|version| version.contains(BPF_LINKER))
+}

@@ -1,0 +1,116 @@
+//! apt with lists of its own under target/, so that the machine's apt configuration stays as it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::Uid;
+
+use crate::command::{command, output, run, workspace};
+
+/// The keys Debian signs its suites with.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+
+const MIRROR: &str = "http://deb.debian.org";
+
+const BOOKWORM: [&str; 4] = [
+    "debian bookworm",
+    "debian bookworm-updates",
+    "debian-security bookworm-security",
+    "debian bookworm-backports",
+];
+
+/// Packages that exist in Debian 12 too, but conflict there with what a machine may have: taken from backports.
+const FROM_BACKPORTS: [&str; 3] = ["qemu-system-x86", "seabios", "ipxe-qemu"];
+
+/// apt's lists and downloads for some suites, in a folder of their own.
+pub struct Apt {
+    folder: PathBuf,
+    knows_installed: bool,
+}
+
+impl Apt {
+    /// Lists for `suites` (`debian bookworm`, ...), fetched and checked against Debian's keys.
+    ///
+    /// With `knows_installed` apt sees what is installed here; without, an empty machine.
+    pub fn update(name: &str, suites: &[&str], knows_installed: bool) -> Result<Self> {
+        let folder = workspace().join("target/apt").join(name);
+        for part in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(folder.join(part)).with_context(|| format!("make {}", folder.display()))?;
+        }
+        let sources: String =
+            suites.iter().map(|suite| format!("deb [signed-by={KEYRING}] {}\n", source(suite))).collect();
+        fs::write(folder.join("sources.list"), sources)?;
+        let apt = Self { folder, knows_installed };
+        run(apt.command("apt-get").args(["--quiet=2", "update"]))?;
+        Ok(apt)
+    }
+
+    /// `apt-get`, `apt-cache`, ... bound to this folder.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = command(program);
+        let option = |name: &str, value: &Path| format!("{name}={}", value.display());
+        command
+            .args(["-o", &option("Dir::Etc::sourcelist", &self.folder.join("sources.list"))])
+            .args(["-o", "Dir::Etc::sourceparts=-"])
+            .args(["-o", &option("Dir::State::lists", &self.folder.join("lists"))])
+            .args(["-o", &option("Dir::Cache", &self.folder.join("cache"))])
+            .args(["-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"])
+            .args(["-o", "Acquire::Retries=3", "-o", "APT::Sandbox::User=root"])
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        if !self.knows_installed {
+            command.args(["-o", "Dir::State::status=/dev/null"]);
+        }
+        command
+    }
+}
+
+/// Installs packages of Debian 12.
+pub fn install(packages: &[&str]) -> Result<()> {
+    let shown = packages.join(" ");
+    if crate::command::find("apt-get").is_none() {
+        bail!("there is no apt-get here: install what these Debian packages hold, then try again: {shown}");
+    }
+    if !Uid::effective().is_root() {
+        bail!("only root can install packages: run this as root, or first `apt-get install {shown}`");
+    }
+    let apt = Apt::update("host", &BOOKWORM, true)?;
+    let (backports, plain): (Vec<&str>, Vec<&str>) =
+        packages.iter().partition(|package| FROM_BACKPORTS.contains(package));
+    for (suite, some) in [("bookworm", plain), ("bookworm-backports", backports)] {
+        if some.is_empty() {
+            continue;
+        }
+        let mut install = apt.command("apt-get");
+        run(install.args(["install", "--yes", "--quiet=2", "--no-install-recommends", "-t", suite]).args(some))?;
+    }
+    Ok(())
+}
+
+/// Whether dpkg says that `package` is installed.
+pub fn is_installed(package: &str) -> bool {
+    output(command("dpkg-query").args(["--show", "--showformat=${Status}", package]))
+        .is_ok_and(|status| status == "install ok installed")
+}
+
+/// `debian sid` as apt's sources write it.
+fn source(suite: &str) -> String {
+    let (archive, name) = suite.split_once(' ').unwrap_or(("debian", suite));
+    format!("{MIRROR}/{archive} {name} main")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_names_its_archive() {
+        assert_eq!(source("debian sid"), "http://deb.debian.org/debian sid main");
+        assert_eq!(
+            source("debian-security bullseye-security"),
+            "http://deb.debian.org/debian-security bullseye-security main"
+        );
+    }
+}
