@@ -34,7 +34,8 @@ pub fn get(address: &str, target: &str) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     stream.take(LONGEST_BODY).read_to_end(&mut answer)?;
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n");
-    let body = head.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an answer without an end of its head"))?;
+    let body = head
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an answer without an end of its head"))?;
     Ok(answer.split_off(body + 4))
 }
 

@@ -2,7 +2,13 @@
 //!
 //! Nothing here shares code with the agent: it is judged by its command line, its files and its texts.
 
+pub mod agent;
+pub mod digest;
+pub mod drill;
+pub mod events;
 pub mod http;
+pub mod known;
 pub mod net;
+pub mod proc;
 pub mod wait;
 pub mod world;

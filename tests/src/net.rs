@@ -6,7 +6,9 @@ use std::process::{Child, Command};
 use std::{fs, process, thread};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// The attacker's addresses (RFC 5737 and RFC 4193: for documents and private use).
 pub const ATTACKER: &str = "192.0.2.66";
@@ -69,5 +71,20 @@ fn host(address: &str, address6: &str) -> Result<()> {
 fn ip(arguments: &[&str]) -> Result<()> {
     let status = Command::new("ip").args(arguments).status().context("cannot start ip (package iproute2)")?;
     ensure!(status.success(), "`ip {}` failed: {status}", arguments.join(" "));
+    Ok(())
+}
+
+/// Switches the loopback device on, where there is no `ip`.
+pub fn loopback_up() -> Result<()> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: an all-zero ifreq is a valid value: a name of zeros and a union of plain numbers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = libc::c_char::try_from(*from)?;
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP)?;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq, which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    Errno::result(result).context("switch the loopback device on")?;
     Ok(())
 }

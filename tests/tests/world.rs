@@ -17,7 +17,10 @@ fn the_machine_is_out_of_reach() {
             let names: Vec<_> = fs::read_dir(folder)?.flatten().map(|entry| entry.file_name()).collect();
             ensure!(names.iter().all(|name| name == "wasiluser"), "{folder} holds {names:?}");
         }
-        ensure!(fs::read_dir("/sys")?.flatten().all(|entry| entry.file_name() == "kernel"), "more of /sys than BTF");
+        ensure!(
+            fs::read_dir("/sys")?.flatten().all(|entry| entry.file_name() == "kernel"),
+            "more of /sys than BTF"
+        );
         ensure!(fs::write("/proc/sys/kernel/hostname", "x").is_err(), "a sysctl can be set");
         ensure!(fs::write("/usr/afterimage-was-here", "x").is_err(), "/usr can be written");
         ensure!(fs::write("/afterimage-was-here", "x").is_err(), "/ can be written");

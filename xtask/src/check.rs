@@ -20,8 +20,6 @@ pub fn check() -> Result<()> {
     texts()
 }
 
-
-
 fn texts() -> Result<()> {
     let root = workspace();
     let listed = output(command("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]))?;
@@ -35,7 +33,10 @@ fn texts() -> Result<()> {
     if !faults.is_empty() {
         bail!("the source text breaks rules of this project:\n  {}", faults.join("\n  "));
     }
-    eprintln!("texts: {} files, no machine's own paths, none above {MOST_LINES} lines", listed.lines().count());
+    eprintln!(
+        "texts: {} files, no machine's own paths, none above {MOST_LINES} lines",
+        listed.lines().count()
+    );
     Ok(())
 }
 
@@ -57,7 +58,6 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
 /// Folders that exist on a developer's machine only; in parts, so that this file passes its own check.
 const OF_A_MACHINE: [[&str; 2]; 4] =
     [["/wo", "rk/"], ["/root/", ".cargo"], ["/root/", ".rustup"], ["/root/", ".pyenv"]];
-
 
 #[cfg(test)]
 mod tests {

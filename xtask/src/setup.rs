@@ -81,7 +81,10 @@ pub fn run(purposes: &[For]) -> Result<()> {
     let bagit = purposes.contains(&For::Judges) && !python().join("bin/bagit.py").exists();
 
     if !packages.is_empty() {
-        println!("setup: about to install with apt, from Debian 12 and its backports: {}", packages.join(" "));
+        println!(
+            "setup: about to install with apt, from Debian 12 and its backports: {}",
+            packages.join(" ")
+        );
     }
     if linker {
         println!("setup: about to install with cargo: bpf-linker {BPF_LINKER} (some three minutes)");
@@ -95,7 +98,14 @@ pub fn run(purposes: &[For]) -> Result<()> {
     }
     if linker {
         let mut install = command::cargo();
-        command::run(install.args(["install", "--locked", "--force", "--version", BPF_LINKER, "bpf-linker"]))?;
+        command::run(install.args([
+            "install",
+            "--locked",
+            "--force",
+            "--version",
+            BPF_LINKER,
+            "bpf-linker",
+        ]))?;
     }
     if bagit {
         command::run(command(PYTHON).args(["-m", "venv"]).arg(python()))?;

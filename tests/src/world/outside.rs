@@ -29,8 +29,9 @@ const FOLDERS: [(&str, u64); 7] = [
 /// Starts this executable again in a world, for the test `name`.
 pub(super) fn run(name: &str, results: Option<&Path>) -> Result<()> {
     let lock = File::create(LOCK).with_context(|| format!("open {LOCK}"))?;
-    let _one_probe_at_a_time =
-        Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).with_context(|| format!("lock {LOCK}"))?;
+    let _one_probe_at_a_time = Flock::lock(lock, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .with_context(|| format!("lock {LOCK}"))?;
     let out = tempfile::Builder::new().prefix("afterimage-world-").tempdir()?;
     let mut child = bubblewrap(name, out.path())?
         .stdin(Stdio::null())
@@ -55,7 +56,15 @@ fn bubblewrap(name: &str, out: &Path) -> Result<Command> {
     let mut command = Command::new("bwrap");
     command
         .args(["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"])
-        .args(["--hostname", "victim", "--die-with-parent", "--new-session", "--cap-add", "ALL", "--clearenv"])
+        .args([
+            "--hostname",
+            "victim",
+            "--die-with-parent",
+            "--new-session",
+            "--cap-add",
+            "ALL",
+            "--clearenv",
+        ])
         .args(["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin"])
         .args(["--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"])
         .args(["--proc", "/proc", "--dev", "/dev", "--ro-bind", "/sys/kernel/btf", "/sys/kernel/btf"]);

@@ -12,7 +12,6 @@ use crate::command::{command, output, run, workspace};
 /// The keys Debian signs its suites with.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-
 const MIRROR: &str = "http://deb.debian.org";
 
 const BOOKWORM: [&str; 4] = [
@@ -84,7 +83,9 @@ pub fn install(packages: &[&str]) -> Result<()> {
             continue;
         }
         let mut install = apt.command("apt-get");
-        run(install.args(["install", "--yes", "--quiet=2", "--no-install-recommends", "-t", suite]).args(some))?;
+        run(install
+            .args(["install", "--yes", "--quiet=2", "--no-install-recommends", "-t", suite])
+            .args(some))?;
     }
     Ok(())
 }

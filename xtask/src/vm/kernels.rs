@@ -28,7 +28,8 @@ struct Table {
 pub fn all() -> Result<Vec<Kernel>> {
     let path = workspace().join("tests/kernels.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let table: Table = toml::from_str(&text).with_context(|| format!("{} is not what it should be", path.display()))?;
+    let table: Table =
+        toml::from_str(&text).with_context(|| format!("{} is not what it should be", path.display()))?;
     Ok(table.kernel)
 }
 
@@ -63,14 +64,19 @@ impl Kernel {
         let patterns = [Some(&self.package), self.alternative.as_ref()];
         match patterns.into_iter().flatten().find_map(|pattern| newest(&names, pattern)) {
             Some(name) => Ok(name.to_owned()),
-            None => bail!("no package `{}` in {}: adapt tests/kernels.toml", self.package, self.suites.join(", ")),
+            None => {
+                bail!("no package `{}` in {}: adapt tests/kernels.toml", self.package, self.suites.join(", "))
+            }
         }
     }
 }
 
 fn cache() -> Result<PathBuf> {
     let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let base = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(home)
+        .context("neither XDG_CACHE_HOME nor HOME is set")?;
     Ok(base.join("afterimage/kernels"))
 }
 
@@ -114,7 +120,10 @@ mod tests {
 
     #[test]
     fn the_newest_is_by_number_and_look_alikes_do_not_count() {
-        assert_eq!(newest(NAMES, "linux-image-6.1.0-#-cloud-amd64"), Some("linux-image-6.1.0-48-cloud-amd64"));
+        assert_eq!(
+            newest(NAMES, "linux-image-6.1.0-#-cloud-amd64"),
+            Some("linux-image-6.1.0-48-cloud-amd64")
+        );
         assert_eq!(newest(NAMES, "linux-image-5.10.0-#-cloud-amd64"), None);
         assert_eq!(newest("", "#"), None);
     }

@@ -57,7 +57,8 @@ fn initramfs(binaries: &Path) -> Result<PathBuf> {
     let folder = workspace().join("target/vm");
     fs::create_dir_all(&folder)?;
     let plain = folder.join("initramfs.cpio");
-    let mut archive = cpio::Archive::new(File::create(&plain).with_context(|| format!("make {}", plain.display()))?);
+    let mut archive =
+        cpio::Archive::new(File::create(&plain).with_context(|| format!("make {}", plain.display()))?);
     for name in ["dev", "proc", "sys", "run", "tmp", "etc", "var", "root"] {
         archive.folder(name)?;
     }

@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn only_the_whole_verdict_line_passes() {
         assert!(watch(says(&format!("boot\r\n{VERDICT}\r\noff\n")), LONG, LONG).is_ok());
-        for console in ["", "boot\n", "init: everything passed?\n", "init: FAILED init: everything passed\n"] {
+        for console in ["", "boot\n", "init: everything passed?\n", "init: FAILED init: everything passed\n"]
+        {
             assert!(watch(says(console), LONG, LONG).is_err(), "{console}");
         }
     }
