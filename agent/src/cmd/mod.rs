@@ -1,1 +1,96 @@
 //! One page per subcommand.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use crate::config::Config;
+
+/// How the program ends (DESIGN section 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Something failed.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// A bundle is not what was sealed.
+    Tampered = 3,
+    /// A bundle is cut off; what is there is intact.
+    Torn = 4,
+    /// A bundle is intact and signed by a key that is not trusted.
+    Untrusted = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Tampered => 3,
+            Exit::Torn => 4,
+            Exit::Untrusted => 5,
+        })
+    }
+}
+
+/// Why a subcommand could not do its work: the words, and the way to end.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub struct Error {
+    /// A sentence that names the step and the object, and says what to do.
+    pub words: String,
+    /// How the program ends.
+    pub exit: Exit,
+}
+
+impl Error {
+    /// A failure, in the words of `failure`.
+    pub fn failed(failure: impl std::fmt::Display) -> Self {
+        Self { words: failure.to_string(), exit: Exit::Failed }
+    }
+
+    /// Wrong usage or configuration.
+    pub fn usage(words: impl std::fmt::Display) -> Self {
+        Self { words: words.to_string(), exit: Exit::Usage }
+    }
+}
+
+impl From<io::Error> for Error {
+    /// Writing the output is the only thing a subcommand does that fails without words of its own.
+    fn from(failure: io::Error) -> Self {
+        // Whoever closed the pipe has seen enough.
+        let exit = if failure.kind() == io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Failed };
+        Self { words: format!("cannot write the output: {failure}"), exit }
+    }
+}
+
+/// What every subcommand gets.
+#[derive(Debug)]
+pub struct Context {
+    /// The configuration in force.
+    pub config: Config,
+    /// Whether the output is for a machine.
+    pub json: bool,
+}
+
+impl Context {
+    /// The standard output, for a subcommand's result.
+    pub fn out(&self) -> io::BufWriter<io::StdoutLock<'static>> {
+        io::BufWriter::new(io::stdout().lock())
+    }
+
+    /// One JSON value and a line end.
+    pub fn print_json(&self, value: &impl serde::Serialize) -> Result<(), Error> {
+        let mut out = self.out();
+        serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+        writeln!(out)?;
+        Ok(out.flush()?)
+    }
+
+    /// Whether a person looks at the standard output as it is written: colours, and at the standard error: progress.
+    pub fn is_terminal(&self) -> bool {
+        !self.json && io::stdout().is_terminal() && io::stderr().is_terminal()
+    }
+}

@@ -42,6 +42,11 @@ pub enum Reply {
     Status(Value),
     /// One event, of those asked for with `Watch`.
     Event(Event),
+    /// The client was too slow: so many events between the last one and the next are not passed on.
+    Missed {
+        /// How many.
+        events: u64,
+    },
     /// The history's open frame is on disk.
     Flushed,
     /// The capture will be made (or is made already: the same trigger came before).
