@@ -134,7 +134,11 @@ pub struct Door {
 
 impl Default for Door {
     fn default() -> Self {
-        Self { enabled: true, listen: SocketAddr::from(([127, 0, 0, 1], 8740)), user: "_afterimage".to_owned() }
+        Self {
+            enabled: true,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8740)),
+            user: "_afterimage".to_owned(),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod door;
 pub mod history;
 pub mod kernel;
 pub mod plan;
+pub mod report;
 pub mod store;
 pub mod trigger;
 

@@ -1,9 +1,13 @@
 //! One page per subcommand.
 
+pub mod history;
+pub mod watch;
+
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::config::Config;
+use crate::ipc::Channel;
 
 /// How the program ends (DESIGN section 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,4 +97,17 @@ impl Context {
     pub fn is_terminal(&self) -> bool {
         !self.json && io::stdout().is_terminal() && io::stderr().is_terminal()
     }
+}
+
+/// The recorder's local socket, or words on why it does not answer.
+pub fn connect(context: &Context) -> Result<Channel, Error> {
+    let socket = &context.config.paths.socket;
+    Channel::connect(socket).map_err(|failure| {
+        let words = format!(
+            "no recorder answers at {}: {failure}. Is `afterimage run` running (systemctl status afterimage), and are \
+             you root?",
+            socket.display()
+        );
+        Error::failed(words)
+    })
 }

@@ -1,6 +1,8 @@
 //! The flight recorder: tree in memory, segments on disk, stash.
 
 pub mod segment;
+pub mod stash;
+pub mod stasher;
 pub mod tree;
 
 /// Makes `folder` for root alone, with its parents.

@@ -39,7 +39,7 @@ fn what_was_sealed_is_read_back_and_zstd_alone_can_read_it() {
     assert_eq!(ends, [End { events: 101, bad_lines: 0, torn: false }]);
     let segment = &list(folder.path()).unwrap()[0];
     let plain = std::process::Command::new("zstd").args(["-dc"]).arg(&segment.path).output().unwrap();
-    assert_eq!(plain.stdout.iter().filter(|&&byte| byte == b'\n').count(), 101);
+    assert_eq!(String::from_utf8(plain.stdout).unwrap().lines().count(), 101);
 }
 
 #[test]

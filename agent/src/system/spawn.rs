@@ -21,8 +21,10 @@ pub fn ourselves(
 ) -> io::Result<Child> {
     let count = RawFd::try_from(descriptors.len()).map_err(io::Error::other)?;
     // Copies above every target, so that no dup2 overwrites one that is still to come.
-    let above: Vec<OwnedFd> =
-        descriptors.iter().map(|descriptor| copy_above(descriptor, FIRST + count)).collect::<io::Result<_>>()?;
+    let above: Vec<OwnedFd> = descriptors
+        .iter()
+        .map(|descriptor| copy_above(descriptor, FIRST + count))
+        .collect::<io::Result<_>>()?;
     let numbers: Vec<RawFd> = above.iter().map(AsRawFd::as_raw_fd).collect();
     let mut command = Command::new("/proc/self/exe");
     command.arg0("afterimage").args(arguments).env_clear().stdin(stdin).stdout(stdout);
@@ -33,12 +35,10 @@ pub fn ourselves(
     // and the descriptors in `numbers` stay open in the parent until `spawn` has returned.
     unsafe {
         command.pre_exec(move || {
-            let mut target = FIRST;
-            for &number in &numbers {
+            for (target, &number) in (FIRST..).zip(&numbers) {
                 if libc::dup2(number, target) < 0 {
                     return Err(io::Error::last_os_error());
                 }
-                target += 1;
             }
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) < 0 {
                 return Err(io::Error::last_os_error());
