@@ -1,7 +1,16 @@
 //! What a bundle says about itself: every attempt, and what became of it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Name;
+use crate::capture::job::{Facts, Limits};
+use crate::event::ProcessId;
+use crate::text::Bytes;
+use crate::trigger::{Profile, Trigger};
 
 /// What became of one attempt. Every attempt ends in exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,4 +57,65 @@ pub struct Attempt {
     pub took_us: u64,
 }
 
-use super::Name;
+/// One payload member, as it is in the bag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Its name in the bag, without the id.
+    pub name: Name,
+    /// The original name, where the one in the bag is escaped or cut.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub original: Option<Bytes>,
+    /// Bytes in the bag.
+    pub size: u64,
+    /// How many of them came from the source; the rest are zeros.
+    pub read: u64,
+    /// SHA-256 of all `size` bytes, in hexadecimal.
+    pub sha256: String,
+    /// File offset of the zstd frame that holds the member's header.
+    pub frame: u64,
+    /// Bytes of content from the beginning of that frame to the member's first byte.
+    pub skip: u64,
+}
+
+/// `capture.json`: what a bundle says about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Capture {
+    /// `afterimage-bundle/1`.
+    pub format: String,
+    /// The capture's id.
+    pub id: Uuid,
+    /// Whether the collector reached the end of its plan.
+    pub complete: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub incomplete: Option<String>,
+    /// When the trigger was accepted.
+    pub accepted: Timestamp,
+    /// When the bag was begun.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started: Option<Timestamp>,
+    /// When the collector closed it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended: Option<Timestamp>,
+    /// When the bundle was sealed.
+    pub sealed: Timestamp,
+    /// Why it was made.
+    pub trigger: Trigger,
+    /// Whom the recorder found.
+    pub targets: Vec<ProcessId>,
+    /// How much was asked for.
+    pub profile: Profile,
+    /// Within which bounds.
+    pub limits: Limits,
+    /// The host and the agent.
+    pub facts: Facts,
+    /// Attempts by outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Attempts that are not listed.
+    #[serde(default)]
+    pub attempts_dropped: u64,
+    /// Every payload member.
+    pub artifacts: Vec<Artifact>,
+    /// Every attempt.
+    pub attempts: Vec<Attempt>,
+}

@@ -8,25 +8,38 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::text;
+use super::layout::NAME_MAX;
+use crate::text::{self, Bytes};
 
 /// The longest component of a name, in bytes.
 pub const COMPONENT_MAX: usize = 200;
 
 /// The name of a member, relative to the bag's folder: `data/process/42-4711/environ`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Name(String);
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Name {
+    /// As it stands in the bag.
+    escaped: String,
+    /// What it was, where that is something else.
+    original: Option<Bytes>,
+}
 
 impl Name {
     /// A payload member: `data/` and the components, each of which is escaped (a `/` in one is escaped too).
     pub fn data<C: AsRef<[u8]>>(components: &[C]) -> Self {
-        let mut name = String::from("data");
+        let mut escaped = String::from("data");
+        let mut original = b"data".to_vec();
         for component in components {
-            name.push('/');
-            name.push_str(&escape(component.as_ref()));
+            escaped.push('/');
+            escaped.push_str(&escape(component.as_ref()));
+            original.push(b'/');
+            original.extend_from_slice(component.as_ref());
         }
-        Self(name)
+        if escaped.len() > NAME_MAX {
+            escaped = cut_middle(&escaped, &original);
+        }
+        let original = (escaped.as_bytes() != original).then_some(Bytes(original));
+        Self { escaped, original }
     }
 
     /// A payload member under `prefix` for a file of the host: its own path, component by component.
@@ -38,24 +51,68 @@ impl Name {
 
     /// A tag file beside `data/`, by its fixed name.
     pub fn tag(name: &'static str) -> Self {
-        Self(name.to_owned())
+        Self { escaped: name.to_owned(), original: None }
     }
 
     /// As it stands in the bag.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.escaped
+    }
+
+    /// What it was before it was escaped or cut, `None` where it is the same (or not known: the name was read from a bag).
+    pub fn original(&self) -> Option<&Bytes> {
+        self.original.as_ref()
+    }
+}
+
+impl From<String> for Name {
+    fn from(escaped: String) -> Self {
+        Self { escaped, original: None }
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.escaped
+    }
+}
+
+// Two names are the same when they are the same in the bag.
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.escaped == other.escaped
+    }
+}
+
+impl Eq for Name {}
+
+impl std::hash::Hash for Name {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.escaped.hash(state);
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.escaped.cmp(&other.escaped)
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.escaped)
     }
 }
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.escaped)
     }
 }
 
@@ -89,6 +146,16 @@ fn cut(escaped: &str, component: &[u8]) -> String {
     let hash = text::hex(digest.get(..16).unwrap_or_default());
     let head: String = escaped.chars().take(COMPONENT_MAX - hash.len() - 1).collect();
     format!("{head}~{hash}")
+}
+
+/// The first two components and the last; what is between becomes 128 bits of its hash.
+fn cut_middle(escaped: &str, original: &[u8]) -> String {
+    let mut parts = escaped.split('/');
+    let (data, first) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let last = parts.next_back().unwrap_or_default();
+    let digest = Sha256::digest(original);
+    let hash = text::hex(digest.get(..16).unwrap_or_default());
+    format!("{data}/{first}/~{hash}/{last}")
 }
 
 #[cfg(test)]
