@@ -8,11 +8,13 @@ use crate::binaries::{self, cargo_static};
 use crate::command::run as run_command;
 use crate::{check, ebpf, setup, vm};
 
+type Step = fn() -> Result<()>;
+
 /// Runs the steps in the order in which a mistake shows soonest.
 pub fn run() -> Result<()> {
     let begun = Instant::now();
     let mut passed = Vec::new();
-    let steps: [(&str, fn() -> Result<()>); 6] = [
+    let steps: [(&str, Step); 6] = [
         ("setup", || setup::run(&setup::EVERYTHING)),
         ("check", check::check),
         ("units", units),
