@@ -53,7 +53,9 @@ impl Bag {
 
     fn sha256sum(&self) -> Result<()> {
         for manifest in ["tagmanifest-sha256.txt", "manifest-sha256.txt"] {
-            run(Command::new("sha256sum").args(["--strict", "--quiet", "-c", manifest]).current_dir(&self.0))?;
+            run(Command::new("sha256sum")
+                .args(["--strict", "--quiet", "-c", manifest])
+                .current_dir(&self.0))?;
         }
         Ok(())
     }
@@ -89,7 +91,8 @@ pub fn gdb(executable: &Path, core: &Path, commands: &[&str]) -> Result<String> 
         gdb.args(["-ex", command]);
     }
     let output = gdb.arg(executable).arg(core).stdin(Stdio::null()).output().context("cannot start gdb")?;
-    let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "gdb failed: {}\n{said}", output.status);
     Ok(said)
 }
@@ -98,6 +101,11 @@ fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot start {program}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program}: {}\n{said}{}", output.status, String::from_utf8_lossy(&output.stdout));
+    ensure!(
+        output.status.success(),
+        "{program}: {}\n{said}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout)
+    );
     Ok(())
 }

@@ -27,7 +27,6 @@ const FROM_BACKPORTS: [&str; 3] = ["qemu-system-x86", "seabios", "ipxe-qemu"];
 /// apt's lists and downloads for some suites, in a folder of their own.
 pub struct Apt {
     folder: PathBuf,
-    knows_installed: bool,
 }
 
 impl Apt {
@@ -42,28 +41,36 @@ impl Apt {
         let sources: String =
             suites.iter().map(|suite| format!("deb [signed-by={KEYRING}] {}\n", source(suite))).collect();
         fs::write(folder.join("sources.list"), sources)?;
-        let apt = Self { folder, knows_installed };
-        run(apt.command("apt-get").args(["--quiet=2", "update"]))?;
+        fs::write(folder.join("apt.conf"), configuration(&folder, knows_installed))?;
+        let apt = Self { folder };
+        run(apt.command("apt-get").args(["-qq", "update"]))?;
         Ok(apt)
     }
 
     /// `apt-get`, `apt-cache`, ... bound to this folder.
     pub fn command(&self, program: &str) -> Command {
         let mut command = command(program);
-        let option = |name: &str, value: &Path| format!("{name}={}", value.display());
-        command
-            .args(["-o", &option("Dir::Etc::sourcelist", &self.folder.join("sources.list"))])
-            .args(["-o", "Dir::Etc::sourceparts=-"])
-            .args(["-o", &option("Dir::State::lists", &self.folder.join("lists"))])
-            .args(["-o", &option("Dir::Cache", &self.folder.join("cache"))])
-            .args(["-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"])
-            .args(["-o", "Acquire::Retries=3", "-o", "APT::Sandbox::User=root"])
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        if !self.knows_installed {
-            command.args(["-o", "Dir::State::status=/dev/null"]);
-        }
+        command.env("APT_CONFIG", self.folder.join("apt.conf")).env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
+}
+
+/// What apt reads before the machine's own configuration, whose proxies stay in force.
+fn configuration(folder: &Path, knows_installed: bool) -> String {
+    let folder = folder.display();
+    let status = if knows_installed { "/var/lib/dpkg/status" } else { "/dev/null" };
+    format!(
+        r#"Dir::Etc::SourceList "{folder}/sources.list";
+Dir::Etc::SourceParts "-";
+Dir::State::Lists "{folder}/lists";
+Dir::State::Status "{status}";
+Dir::Cache "{folder}/cache";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::Retries "3";
+APT::Sandbox::User "root";
+Dpkg::Use-Pty "0";
+"#
+    )
 }
 
 /// Installs packages of Debian 12.

@@ -1,5 +1,6 @@
 //! Debian's kernels: looked up, fetched and checked by apt, unpacked, never installed.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -45,18 +46,18 @@ impl Kernel {
         if let Some(image) = image_in(&folder) {
             return Ok(image);
         }
-        let fresh = folder.with_extension("partial");
+        let fresh = cache()?.join(format!("{package}.partial"));
         if fresh.exists() {
             fs::remove_dir_all(&fresh)?;
         }
         fs::create_dir_all(&fresh).with_context(|| format!("make {}", fresh.display()))?;
         // apt compares the file with the SHA-256 of the signed lists.
-        run(apt.command("apt-get").args(["--quiet=2", "download", &package]).current_dir(&fresh))?;
+        run(apt.command("apt-get").args(["-qq", "download", &package]).current_dir(&fresh))?;
         let archive = fs::read_dir(&fresh)?.next().context("apt-get download left no file")??.path();
         run(command("dpkg-deb").arg("--extract").arg(&archive).arg(&fresh))?;
         fs::remove_file(&archive)?;
         fs::rename(&fresh, &folder).with_context(|| format!("keep {}", folder.display()))?;
-        image_in(&folder).with_context(|| format!("{package} holds no boot/vmlinuz-*"))
+        image_in(&folder).with_context(|| format!("{package} holds no kernel image where one is looked for"))
     }
 
     fn newest(&self, apt: &Apt) -> Result<String> {
@@ -80,11 +81,16 @@ fn cache() -> Result<PathBuf> {
     Ok(base.join("afterimage/kernels"))
 }
 
-fn image_in(folder: &Path) -> Option<PathBuf> {
-    let boot = fs::read_dir(folder.join("boot")).ok()?;
-    boot.flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")))
+/// Until 6.x the image is boot/vmlinuz-RELEASE, from 7.x on usr/lib/modules/RELEASE/vmlinuz.
+fn image_in(package: &Path) -> Option<PathBuf> {
+    let entries = |folder: &str| fs::read_dir(package.join(folder)).into_iter().flatten().flatten();
+    let old = entries("boot").map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().unwrap_or_default();
+        name.as_bytes().starts_with(b"vmlinuz-")
+    });
+    old.or_else(|| {
+        entries("usr/lib/modules").map(|entry| entry.path().join("vmlinuz")).find(|path| path.exists())
+    })
 }
 
 /// The value of a field in what apt prints of a package.

@@ -47,8 +47,7 @@ pub fn run(all: bool, kernel: Option<&str>) -> Result<()> {
 
 fn boot(kernel: &Kernel, initramfs: &Path) -> Result<()> {
     let image = kernel.image()?;
-    let name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    println!("vm {}: {name}", kernel.version);
+    println!("vm {}: {}", kernel.version, image.display());
     qemu::boot(qemu::boot_command(&image, initramfs))
 }
 
