@@ -12,5 +12,6 @@ pub mod known;
 pub mod living;
 pub mod net;
 pub mod proc;
+pub mod story;
 pub mod wait;
 pub mod world;

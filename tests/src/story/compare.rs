@@ -1,0 +1,160 @@
+//! What the bundle holds against what happened.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::digest::sha256;
+use crate::drill::{CALLBACKS, Record};
+use crate::events::{Process, nothing_was_lost};
+use crate::judges::Bag;
+use crate::net::ATTACKER;
+use crate::proc::Seen;
+
+/// How far the kernel's time of a connection and the attacker's time of its acceptance may lie apart.
+const CLOCKS_APART_NS: i128 = 250_000_000;
+const MILLISECOND_NS: i128 = 1_000_000;
+
+/// What there is to look at.
+pub struct Evidence<'a> {
+    bag: &'a Bag,
+    /// capture.json
+    pub manifest: Value,
+    /// Every event of data/history.
+    pub events: Vec<Value>,
+}
+
+impl<'a> Evidence<'a> {
+    /// Reads the bag with tools that are not ours (zstd).
+    pub fn of(bag: &'a Bag) -> Result<Self> {
+        let manifest = serde_json::from_slice(&fs::read(bag.file("capture.json"))?)?;
+        let mut segments: Vec<_> =
+            fs::read_dir(bag.file("data/history"))?.flatten().map(|entry| entry.path()).collect();
+        segments.sort();
+        let mut events = Vec::new();
+        for segment in segments {
+            let output = Command::new("zstd").args(["-dcq"]).arg(&segment).output()?;
+            ensure!(
+                output.status.success(),
+                "zstd -dc {}: {}",
+                segment.display(),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            for line in output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+                events.push(serde_json::from_slice(line).with_context(|| segment.display().to_string())?);
+            }
+        }
+        Ok(Self { bag, manifest, events })
+    }
+
+    /// Every claim, as a sentence; fails at the first that does not hold.
+    pub fn compare(&self, record: &Record) -> Result<Vec<String>> {
+        Ok(vec![
+            self.lineage(record).context("claim: the lineage")?,
+            self.inbound(record).context("claim: the inbound connections")?,
+            self.executables(record).context("claim: the executables")?,
+            self.callbacks(record).context("claim: the call-backs")?,
+            self.flash(record).context("claim: the short step")?,
+            self.hidden().context("claim: the hidden directory")?,
+            self.losses().context("claim: no losses")?,
+        ])
+    }
+
+    fn find(&self, seen: &Seen) -> Result<Process<'_>> {
+        Process::find(&self.events, seen)
+    }
+
+    /// service → sh → x and vim, every link's beginning and end.
+    fn lineage(&self, record: &Record) -> Result<String> {
+        let service = self.find(&record.service)?;
+        let shell = Process::of_pid(&self.events, record.shell)?;
+        child_of(&shell, &service)?;
+        ensure!(shell.one("exec")?["process.name"] == "sh" && shell.one("exit")?["process.exit_code"] == 0);
+        for seen in [&record.x, &record.vim] {
+            let process = self.find(seen)?;
+            child_of(&process, &shell)?;
+            ensure!(process.one("exec")?["process.executable"] == seen.exe, "{}", process.one("exec")?);
+            ensure!(process.one("exec")?["user.id"] == crate::world::SERVICE_USER);
+            ensure!(process.one("exit")?["afterimage.signal"] == 9);
+        }
+        ensure!(service.one("exit")?["afterimage.signal"] == 9);
+        Ok("next-server → sh → x, vim: each with its start, its parent, its end".to_owned())
+    }
+
+    fn inbound(&self, record: &Record) -> Result<String> {
+        let service = self.find(&record.service)?;
+        let count = service.all("accept").filter(|event| event["destination.ip"] == ATTACKER).count();
+        ensure!(count == 2, "{count} accepted connections of the attacker, and there were 2");
+        Ok(format!("the service's inbound connections from {ATTACKER}"))
+    }
+
+    fn executables(&self, record: &Record) -> Result<String> {
+        for name in ["x", "vim"] {
+            let known = record.sha256.get(name).context("no hash")?;
+            let kept = self.bag.file(&format!("data/stash/{known}"));
+            let found = sha256(&kept).with_context(|| format!("the executable of {name}"))?;
+            ensure!(&found == known, "{name}: {} holds {found}", kept.display());
+        }
+        Ok("the executables of `x` and `vim`, deleted before the alert, by their SHA-256".to_owned())
+    }
+
+    fn callbacks(&self, record: &Record) -> Result<String> {
+        let vim = self.find(&record.vim)?;
+        let connects: Vec<_> = vim.all("connect").collect();
+        ensure!(connects.len() == CALLBACKS, "{} call-backs, and there were {CALLBACKS}", connects.len());
+        for (event, known) in connects.iter().zip(&record.callbacks) {
+            ensure!(event["destination.ip"] == ATTACKER && event["destination.port"] == 4444, "{event}");
+            ensure!(
+                event["source.port"] == known.port && event["source.ip"] == known.ip.as_str(),
+                "{event} {known:?}"
+            );
+            let apart = nanoseconds(event)? - i128::try_from(known.time)?;
+            ensure!(apart.abs() < CLOCKS_APART_NS, "{event} was seen {apart} ns apart: {known:?}");
+        }
+        Ok(format!("all {CALLBACKS} call-backs of `vim` to {ATTACKER}, with their times and ports"))
+    }
+
+    fn flash(&self, record: &Record) -> Result<String> {
+        let flash = Process::of_pid(&self.events, record.flash)?;
+        let (exec, exit) = (flash.one("exec")?, flash.one("exit")?);
+        ensure!(exit["process.exit_code"] == record.flash_code, "{exit}");
+        let lived = nanoseconds(exit)? - nanoseconds(exec)?;
+        ensure!(
+            lived < MILLISECOND_NS,
+            "the short step lived for {lived} ns: it does not test what it should"
+        );
+        Ok(format!("the step that lived for {} µs and unlinked itself", lived / 1000))
+    }
+
+    fn hidden(&self) -> Result<String> {
+        let names = |event: &&Value| {
+            let args = event["process.args"].as_array().into_iter().flatten();
+            args.filter_map(Value::as_str).any(|arg| arg.contains(".cache/.sys"))
+        };
+        let count = self.events.iter().filter(names).count();
+        ensure!(count > 0, "no process names the hidden directory");
+        Ok(format!("{count} processes whose command line names ~/.cache/.sys"))
+    }
+
+    fn losses(&self) -> Result<String> {
+        nothing_was_lost(&self.events)?;
+        let lost = &self.manifest["facts"]["losses"];
+        match lost.as_array().map(Vec::as_slice) {
+            Some([]) => Ok("zero events lost".to_owned()),
+            _ => bail!("the manifest says of losses: {lost}"),
+        }
+    }
+}
+
+fn child_of(child: &Process<'_>, parent: &Process<'_>) -> Result<()> {
+    let reported = &child.one("fork")?["process.parent.entity_id"];
+    ensure!(reported == parent.id(), "{}: forked by {reported}, and it was {}", child.id(), parent.id());
+    Ok(())
+}
+
+fn nanoseconds(event: &Value) -> Result<i128> {
+    let text = event["@timestamp"].as_str().context("no @timestamp")?;
+    Ok(text.parse::<jiff::Timestamp>()?.as_nanosecond())
+}
