@@ -1,2 +1,210 @@
 //! The wire between the probe and the agent, compiled on both sides.
+//!
+//! A record is a [`Header`] and one body, chosen by its kind. All numbers are little-endian and in host order of the
+//! machine that runs both sides; addresses and ports are in network order. Every structure is free of padding.
 #![no_std]
+
+pub mod field;
+
+/// Bytes of the ring; a power of two. Absorbs a stall of about 20,000 process lives.
+pub const RING_BYTES: u32 = 8 << 20;
+/// A process's short name, with its NUL (`TASK_COMM_LEN`).
+pub const NAME_BYTES: usize = 16;
+/// The longest file name as asked for, with its NUL; longer ones are cut.
+pub const FILENAME_BYTES: usize = 1024;
+/// The longest argument area; longer ones are cut.
+pub const ARGS_BYTES: usize = 4095;
+/// The longest executable's path, and the longest working directory, in bytes of names.
+pub const PATH_BYTES: usize = 1024;
+/// The longest cgroup path.
+pub const CGROUP_BYTES: usize = 512;
+/// A name in a path, with its NUL (`NAME_MAX` + 1).
+pub const COMPONENT_BYTES: usize = 256;
+/// What stands for "there is none" in `Exec::links` and `Exec::login_uid`, as in the kernel.
+pub const NONE: u32 = u32::MAX;
+
+/// Kinds of records; also the index of their counters.
+pub mod kind {
+    /// A program was executed: [`Exec`](super::Exec) and its texts.
+    pub const EXEC: u32 = 0;
+    /// A process was created: [`Fork`](super::Fork).
+    pub const FORK: u32 = 1;
+    /// A process ended: [`Exit`](super::Exit).
+    pub const EXIT: u32 = 2;
+    /// An outbound TCP connection was asked for: [`Flow`](super::Flow).
+    pub const CONNECT: u32 = 3;
+    /// An inbound TCP connection was accepted: [`Flow`](super::Flow).
+    pub const ACCEPT: u32 = 4;
+    /// A TCP socket began to listen: [`Flow`](super::Flow).
+    pub const LISTEN: u32 = 5;
+    /// UDP to a peer that is new to the process: [`Flow`](super::Flow).
+    pub const DATAGRAM: u32 = 6;
+    /// How many there are.
+    pub const COUNT: u32 = 7;
+    /// Their names, in order.
+    pub const NAMES: [&str; 7] = ["exec", "fork", "exit", "connect", "accept", "listen", "datagram"];
+}
+
+/// What the agent tells the probe before it is loaded, by index in the global `CONFIG`.
+pub mod config {
+    /// Inode number of the agent's own PID namespace.
+    pub const NAMESPACE: usize = 0;
+    /// Number of the system call `accept` on this architecture.
+    pub const SYS_ACCEPT: usize = 1;
+    /// Number of the system call `accept4` on this architecture.
+    pub const SYS_ACCEPT4: usize = 2;
+    /// How many there are.
+    pub const COUNT: usize = 3;
+}
+
+/// What the agent and the probe tell each other while it runs, by index in the map `STATE`.
+pub mod state {
+    /// Not 0: the reader sleeps, and the next record must wake it.
+    pub const IDLE: u32 = 0;
+    /// The level of the agent's PID namespace, plus 1; 0 before it was learnt.
+    pub const LEVEL: u32 = 1;
+    /// How many there are.
+    pub const COUNT: u32 = 2;
+}
+
+/// What the probe did with the records of one kind on one cpu.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Count {
+    /// Happenings in the agent's namespace that deserved a record.
+    pub attempted: u64,
+    /// Of these, not kept because the ring was full.
+    pub full: u64,
+    /// Of these, not kept because another record was being built on this cpu.
+    pub nested: u64,
+}
+
+/// A process as the kernel knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Process {
+    /// Start of the group's leader on the boot-time clock, in ns; 0 with `pid` 0.
+    pub start: u64,
+    /// In the agent's PID namespace; 0 when the process is not in it.
+    pub pid: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// The beginning of every record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Header {
+    /// One of [`kind`].
+    pub kind: u32,
+    /// The cpu.
+    pub cpu: u32,
+    /// Number of the record on this cpu, from 0; lost ones are counted too.
+    pub seq: u64,
+    /// Boot-time clock, in ns.
+    pub time: u64,
+    /// Whom it concerns.
+    pub process: Process,
+}
+
+/// Body of a fork.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Fork {
+    /// Who forked.
+    pub parent: Process,
+    /// The short name.
+    pub name: [u8; NAME_BYTES],
+}
+
+/// Body of an exit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Exit {
+    /// As `wait` reports it: exit code << 8, or signal | 0x80 for a core dump.
+    pub status: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// Body of a connect, an accept, a listen, a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Flow {
+    /// `AF_INET` (the first four bytes of the addresses count) or `AF_INET6`.
+    pub family: u16,
+    /// Our port, network order.
+    pub local_port: u16,
+    /// Their port, network order.
+    pub remote_port: u16,
+    /// Always 0.
+    pub zero: u16,
+    /// Our address.
+    pub local: [u8; 16],
+    /// Their address.
+    pub remote: [u8; 16],
+}
+
+/// Bits of [`Exec::cut`]: what was longer than the probe takes, or could not be read whole.
+pub mod cut {
+    /// The arguments.
+    pub const ARGS: u32 = 1;
+    /// The path of the executable: its upper end is missing.
+    pub const EXECUTABLE: u32 = 2;
+    /// The working directory: its upper end is missing.
+    pub const DIRECTORY: u32 = 4;
+    /// The cgroup's path: its upper end is missing.
+    pub const CGROUP: u32 = 8;
+}
+
+/// Body of an exec. After it, without gaps: the file name, the arguments, and the names of the executable's path, of
+/// the working directory's and of the cgroup's, from the leaf upwards, each name with its NUL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Exec {
+    /// The parent's group leader.
+    pub parent: Process,
+    /// Inode number.
+    pub inode: u64,
+    /// The kernel's `s_dev`.
+    pub device: u32,
+    /// Link count, or [`NONE`].
+    pub links: u32,
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+    /// audit's login user, or [`NONE`].
+    pub login_uid: u32,
+    /// Inode numbers of the namespaces.
+    pub ns_pid: u32,
+    /// Mounts.
+    pub ns_mnt: u32,
+    /// Network.
+    pub ns_net: u32,
+    /// Users.
+    pub ns_user: u32,
+    /// Bits of [`cut`].
+    pub cut: u32,
+    /// Bytes of the file name, without its NUL.
+    pub filename_len: u16,
+    /// Bytes of the arguments.
+    pub args_len: u16,
+    /// Bytes of the executable's names.
+    pub executable_len: u16,
+    /// Bytes of the working directory's names.
+    pub directory_len: u16,
+    /// Bytes of the cgroup's names.
+    pub cgroup_len: u16,
+    /// Always 0.
+    pub zero: [u16; 3],
+    /// The short name.
+    pub name: [u8; NAME_BYTES],
+}
+
+// The layout is a contract between two compilations: a padding byte would be one the verifier refuses to copy.
+const _: () = assert!(size_of::<Header>() == 40);
+const _: () = assert!(size_of::<Fork>() == 32);
+const _: () = assert!(size_of::<Exit>() == 8);
+const _: () = assert!(size_of::<Flow>() == 40);
+const _: () = assert!(size_of::<Exec>() == 96);

@@ -1,0 +1,147 @@
+//! What was lost: counted in the kernel by cpu and kind, and by the numbers that never came.
+
+use std::collections::BTreeMap;
+
+use afterimage_ebpf::kind;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::event::Loss;
+
+/// Records since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// By kind: `exec`, `fork`, ...
+    pub kinds: BTreeMap<&'static str, KindCounts>,
+    /// Happenings that deserved a record.
+    pub attempted: u64,
+    /// Records that went into the ring.
+    pub submitted: u64,
+    /// Records decoded into events.
+    pub decoded: u64,
+    /// Everything lost: ring full, nested, undecodable.
+    pub lost: u64,
+    /// Times the kernel skipped a program that was already running on that cpu, anywhere on the machine.
+    pub skipped: u64,
+}
+
+/// Records of one kind since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KindCounts {
+    /// Happenings that deserved a record.
+    pub attempted: u64,
+    /// Records that went into the ring.
+    pub submitted: u64,
+    /// Those that did not: the ring was full, or another record was being built on that cpu.
+    pub lost: u64,
+}
+
+/// What the kernel counted on one cpu for one kind: attempted, ring full, nested.
+pub(super) type Cell = [u64; 3];
+
+/// What was already reported.
+#[derive(Default)]
+pub(super) struct Ledger {
+    told: BTreeMap<(&'static str, usize, usize), u64>,
+    since: Timestamp,
+    /// Records that could not be decoded.
+    pub(super) undecodable: u64,
+    /// Records that could.
+    pub(super) decoded: u64,
+}
+
+impl Ledger {
+    /// A ledger that begins at `now`.
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { since: now, ..Self::default() }
+    }
+
+    /// What is new since the last call. `cells` are by kind, then by cpu; `skipped` by program.
+    pub(super) fn losses(
+        &mut self,
+        cells: &[Vec<Cell>],
+        skipped: &[(&'static str, u64)],
+        now: Timestamp,
+    ) -> Vec<Loss> {
+        let mut losses = Vec::new();
+        let since = std::mem::replace(&mut self.since, now);
+        let mut tell = |place: &'static str, row: usize, cpu: usize, total: u64, detail: String| {
+            let told = self.told.entry((place, row, cpu)).or_default();
+            let count = total.saturating_sub(*told);
+            *told = total;
+            if count > 0 {
+                losses.push(Loss { place: place.to_owned(), count, since, detail });
+            }
+        };
+        for (row, (cpus, name)) in cells.iter().zip(kind::NAMES).enumerate() {
+            for (cpu, &[_, full, nested]) in cpus.iter().enumerate() {
+                tell("ring", row, cpu, full, format!("{name} records on cpu {cpu}: the ring was full"));
+                tell(
+                    "nested",
+                    row,
+                    cpu,
+                    nested,
+                    format!("{name} records on cpu {cpu}: another was being built"),
+                );
+            }
+        }
+        for (row, (program, count)) in skipped.iter().enumerate() {
+            let detail =
+                format!("program {program}: the kernel skipped it while it was already running on that cpu");
+            tell("skipped", row, 0, *count, detail);
+        }
+        tell("record", 0, 0, self.undecodable, "records of the probe that could not be decoded".to_owned());
+        losses
+    }
+
+    /// All of it, for the manifest.
+    pub(super) fn counts(&self, cells: &[Vec<Cell>], skipped: &[(&'static str, u64)]) -> Counts {
+        let mut counts = Counts { decoded: self.decoded, lost: self.undecodable, ..Counts::default() };
+        for (cpus, name) in cells.iter().zip(kind::NAMES) {
+            let mut row = KindCounts::default();
+            for &[attempted, full, nested] in cpus {
+                row.attempted += attempted;
+                row.lost += full + nested;
+            }
+            row.submitted = row.attempted.saturating_sub(row.lost);
+            counts.attempted += row.attempted;
+            counts.submitted += row.submitted;
+            counts.lost += row.lost;
+            counts.kinds.insert(name, row);
+        }
+        counts.skipped = skipped.iter().map(|(_, count)| count).sum();
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_loss_is_told_once_with_its_span() {
+        let mut ledger = Ledger::new(at(10));
+        let mut cells = vec![vec![[5, 0, 0], [7, 2, 0]]; 1];
+        let losses = ledger.losses(&cells, &[], at(20));
+        assert_eq!(losses.len(), 1);
+        assert_eq!((losses[0].place.as_str(), losses[0].count, losses[0].since), ("ring", 2, at(10)));
+        assert_eq!(ledger.losses(&cells, &[], at(30)), vec![]);
+        cells[0][1] = [9, 3, 1];
+        ledger.undecodable = 4;
+        let counts: Vec<_> =
+            ledger.losses(&cells, &[("exec", 6)], at(40)).iter().map(|loss| loss.count).collect();
+        assert_eq!(counts, [1, 1, 6, 4]);
+    }
+
+    #[test]
+    fn the_sums_add_up() {
+        let ledger = Ledger { decoded: 9, undecodable: 1, ..Ledger::new(at(0)) };
+        let counts = ledger.counts(&[vec![[5, 0, 0], [7, 2, 1]], vec![[1, 0, 0]]], &[("exec", 2)]);
+        assert_eq!(counts.kinds["exec"], KindCounts { attempted: 12, submitted: 9, lost: 3 });
+        assert_eq!((counts.attempted, counts.submitted, counts.lost, counts.skipped), (13, 10, 4, 2));
+    }
+}

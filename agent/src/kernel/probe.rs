@@ -1,0 +1,302 @@
+//! The probe, loaded and attached.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use afterimage_ebpf::field::Group;
+use afterimage_ebpf::{config, kind, state};
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::programs::RawTracePoint;
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::btf::{self, Btf};
+use super::layout::Layout;
+use super::loss::{Cell, Counts, Ledger};
+use super::report::{Fate, ProgramReport, Report};
+use super::ring::Ring;
+use super::{Error, selfcheck};
+use crate::event::{BootId, Event, Loss};
+use crate::proc::namespace_inode;
+use crate::system::bpf;
+use crate::text::hex;
+
+/// The object that `cargo xtask ebpf` builds from ebpf/.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/built/probe.o");
+
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// How to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This boot.
+    pub boot: BootId,
+    /// Where /proc is mounted.
+    pub proc_root: PathBuf,
+    /// The kernel's types, for kernels without `/sys/kernel/btf/vmlinux`.
+    pub btf: Option<PathBuf>,
+    /// Not needed any more: UDP is seen at its route, without cgroups.
+    pub cgroup_root: Option<PathBuf>,
+}
+
+/// The attached programs and their ring. Dropping it detaches them.
+pub struct Probe {
+    ebpf: Ebpf,
+    ring: Ring,
+    counts: PerCpuArray<MapData, Cell>,
+    state: Array<MapData, u32>,
+    ledger: Ledger,
+    report: Report,
+    /// Events that came during the self-check and are not its own.
+    early: Vec<Event>,
+}
+
+/// A program of the object.
+struct Program {
+    name: &'static str,
+    shows: &'static str,
+    hook: &'static str,
+    needs: &'static [Group],
+}
+
+const PROGRAMS: [Program; 7] = [
+    Program {
+        name: "exec",
+        shows: "programs executed",
+        hook: "sched_process_exec",
+        needs: &[Group::Core, Group::Exec],
+    },
+    Program { name: "fork", shows: "processes created", hook: "sched_process_fork", needs: &[Group::Core] },
+    Program {
+        name: "exit",
+        shows: "processes ended",
+        hook: "sched_process_exit",
+        needs: &[Group::Core, Group::Exit],
+    },
+    Program {
+        name: "tcp",
+        shows: "TCP connections asked for and sockets that listen",
+        hook: "inet_sock_set_state",
+        needs: &[Group::Core, Group::Tcp],
+    },
+    Program {
+        name: "accept",
+        shows: "TCP connections accepted (except through io_uring)",
+        hook: "sys_exit",
+        needs: &[Group::Core, Group::Tcp, Group::Syscall],
+    },
+    Program {
+        name: "udp4",
+        shows: "UDP over IPv4 to new peers",
+        hook: "fib_table_lookup",
+        needs: &[Group::Core, Group::Udp4],
+    },
+    Program {
+        name: "udp6",
+        shows: "UDP over IPv6 to new peers",
+        hook: "fib6_table_lookup",
+        needs: &[Group::Core, Group::Udp6],
+    },
+];
+
+impl Probe {
+    /// Reads the kernel's types, loads, attaches what the kernel allows, and checks each program against /proc.
+    pub fn start(options: &Options) -> Result<Self, Error> {
+        let types = read_types(options.btf.as_deref().unwrap_or(Path::new(VMLINUX)))?;
+        let layout = Layout::resolve(&Btf::parse(&types)?);
+        if let Some(reason) = layout.refused(&[Group::Core]).first() {
+            return Err(Error::Layout(reason.clone()));
+        }
+        let namespace = own_namespace(&options.proc_root)?;
+        let mut ebpf = load(&layout, namespace)?;
+        let report = Report {
+            kernel_release: nix::sys::utsname::uname()
+                .map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned()),
+            btf_sha256: hex(&Sha256::digest(&types)),
+            probe_sha256: hex(&Sha256::digest(OBJECT)),
+            pid_namespace: namespace,
+            pid_namespace_level: None,
+            offsets: layout.found.iter().copied().collect(),
+            refused_fields: layout.all_refused(),
+            programs: PROGRAMS.iter().map(|program| attach(&mut ebpf, program, &layout)).collect(),
+        };
+        let seen = report.is_attached("exec") || report.is_attached("fork");
+        let mut probe = Self {
+            ring: Ring::new(map(&mut ebpf, "RING", RingBuf::try_from)?, options.boot),
+            counts: map(&mut ebpf, "COUNTS", PerCpuArray::try_from)?,
+            state: map(&mut ebpf, "STATE", Array::try_from)?,
+            ledger: Ledger::new(Timestamp::now()),
+            early: Vec::new(),
+            ebpf,
+            report,
+        };
+        if !seen {
+            return Err(Error::Blind(probe.report.blind_spots().join("; ")));
+        }
+        selfcheck::run(&mut probe, options);
+        probe.report.pid_namespace_level =
+            probe.state.get(&state::LEVEL, 0).ok().and_then(|level| level.checked_sub(1));
+        Ok(probe)
+    }
+
+    /// How it came to see what it sees.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Hands all records that are in the ring now to `sink`, as events; how many. Records that are none are counted.
+    pub fn drain(&mut self, sink: &mut dyn FnMut(Event)) -> usize {
+        let early = std::mem::take(&mut self.early);
+        let before = early.len();
+        early.into_iter().for_each(&mut *sink);
+        self.ring.drain(&mut self.ledger, sink).saturating_add(before)
+    }
+
+    /// What was lost since the last call, by place, kind and cpu; ends now.
+    pub fn losses(&mut self) -> Vec<Loss> {
+        let (cells, skipped) = (self.cells(), self.skipped());
+        self.ledger.losses(&cells, &skipped, Timestamp::now())
+    }
+
+    /// Records attempted, submitted and lost since the start.
+    pub fn counts(&self) -> Counts {
+        self.ledger.counts(&self.cells(), &self.skipped())
+    }
+
+    /// Becomes readable when a record asks for a wake-up: when the reader is idle, or the ring is filling.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// Says whether the reader sleeps on [`as_fd`](Self::as_fd). After saying so, drain once more before sleeping:
+    /// a record may have come in between. While it is not idle the reader drains every 5 to 10 ms by itself.
+    pub fn set_idle(&mut self, idle: bool) {
+        // A failure leaves the reader with a poll timeout, which it has anyway.
+        if let Err(error) = self.state.set(state::IDLE, u32::from(idle), 0) {
+            tracing::warn!(%error, "the probe could not be told whether its reader sleeps");
+        }
+    }
+
+    pub(super) fn keep_early(&mut self, events: Vec<Event>) {
+        self.early.extend(events);
+    }
+
+    /// Writes down what the self-check found; a program that disagreed is taken off.
+    pub(super) fn judge(&mut self, name: &str, verdict: selfcheck::Verdict) {
+        let Some(program) = self.report.programs.iter_mut().find(|program| program.name == name) else {
+            return;
+        };
+        match verdict {
+            selfcheck::Verdict::Agrees(compared) => program.self_check = Some(compared),
+            selfcheck::Verdict::Unchecked(reason) => {
+                program.self_check = Some(format!("not checked: {reason}"))
+            }
+            selfcheck::Verdict::Disagrees(difference) => {
+                program.self_check = Some(difference.clone());
+                program.fate = Fate::Detached(difference);
+                detach(&mut self.ebpf, name);
+            }
+        }
+    }
+
+    fn cells(&self) -> Vec<Vec<Cell>> {
+        let row = |kind| self.counts.get(&kind, 0).map(|cpus| cpus.iter().copied().collect());
+        (0..kind::COUNT).map(|kind| row(kind).unwrap_or_default()).collect()
+    }
+
+    fn skipped(&self) -> Vec<(&'static str, u64)> {
+        PROGRAMS
+            .iter()
+            .filter_map(|program| {
+                let loaded: &RawTracePoint = self.ebpf.program(program.name)?.try_into().ok()?;
+                Some((program.name, bpf::recursion_misses(loaded.fd().ok()?.as_fd())?))
+            })
+            .collect()
+    }
+}
+
+fn read_types(path: &Path) -> Result<Vec<u8>, Error> {
+    let step = "reading the kernel's types (CONFIG_DEBUG_INFO_BTF)";
+    let failed = |source| Error::File { step, path: path.to_owned(), source };
+    let mut types = Vec::new();
+    File::open(path).and_then(|file| file.take(btf::LARGEST).read_to_end(&mut types)).map_err(failed)?;
+    Ok(types)
+}
+
+fn own_namespace(proc_root: &Path) -> Result<u32, Error> {
+    use std::os::unix::ffi::OsStrExt;
+    let (step, path) = ("finding the agent's PID namespace", proc_root.join("self/ns/pid"));
+    let link =
+        std::fs::read_link(&path).map_err(|source| Error::File { step, path: path.clone(), source })?;
+    namespace_inode(link.as_os_str().as_bytes()).ok_or(Error::Text { step, path })
+}
+
+fn load(layout: &Layout, namespace: u32) -> Result<Ebpf, Error> {
+    bpf::lift_memory_lock_limit();
+    let mut settings = [0; config::COUNT];
+    for (index, value) in [
+        (config::NAMESPACE, namespace),
+        (config::SYS_ACCEPT, u32::try_from(libc::SYS_accept).unwrap_or(u32::MAX)),
+        (config::SYS_ACCEPT4, u32::try_from(libc::SYS_accept4).unwrap_or(u32::MAX)),
+    ] {
+        if let Some(place) = settings.get_mut(index) {
+            *place = value;
+        }
+    }
+    EbpfLoader::new()
+        .btf(None)
+        .verifier_log_level(VerifierLogLevel::DEBUG)
+        .override_global("OFFSETS", &layout.offsets, true)
+        .override_global("CONFIG", &settings, true)
+        .load(OBJECT)
+        .map_err(|error| Error::Load(Box::new(error)))
+}
+
+fn attach(ebpf: &mut Ebpf, program: &Program, layout: &Layout) -> ProgramReport {
+    let Program { name, shows, hook, needs } = *program;
+    let refused = layout.refused(needs);
+    let fate = match refused.first() {
+        Some(reason) => Fate::Missing(reason.clone()),
+        None => attached(ebpf, name, hook).map_or_else(Fate::Missing, |()| Fate::Attached),
+    };
+    ProgramReport { name, shows, hook, fate, self_check: None }
+}
+
+fn attached(ebpf: &mut Ebpf, name: &str, hook: &str) -> Result<(), String> {
+    let program = ebpf.program_mut(name).ok_or("it is not in the probe's object")?;
+    let program: &mut RawTracePoint = program.try_into().map_err(words)?;
+    program.load().map_err(words)?;
+    program.attach(hook).map_err(words)?;
+    Ok(())
+}
+
+fn detach(ebpf: &mut Ebpf, name: &str) {
+    let program: Option<&mut RawTracePoint> =
+        ebpf.program_mut(name).and_then(|program| program.try_into().ok());
+    if let Some(Err(error)) = program.map(RawTracePoint::unload) {
+        tracing::error!(%error, name, "a program that disagrees with /proc could not be taken off");
+    }
+}
+
+/// The error and what caused it, on one line: the verifier's own log is several.
+fn words(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn map<T>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    open: impl FnOnce(aya::maps::Map) -> Result<T, aya::maps::MapError>,
+) -> Result<T, Error> {
+    let map = ebpf.take_map(name).ok_or(Error::Object(name))?;
+    open(map).map_err(|source| Error::Map { name, source: Box::new(source) })
+}

@@ -1,0 +1,167 @@
+//! A record of the ring, as an event. Bytes in, values out; a record that is too short or of no known kind is refused.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use afterimage_ebpf::{NONE, cut, kind};
+use jiff::Timestamp;
+
+use crate::event::{Action, BootId, Event, Exit, Flow, Fork, Image, Namespaces, ProcessId, Source};
+use crate::proc::nul_separated;
+use crate::text::Bytes;
+
+/// A clock tick in nanoseconds: `USER_HZ` is 100 on every architecture we run on.
+const TICK: u64 = 10_000_000;
+/// More arguments than bytes are not possible.
+const MOST_ARGS: usize = afterimage_ebpf::ARGS_BYTES;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// What a record's numbers mean on this host now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    /// This boot.
+    pub(super) boot: BootId,
+    /// Wall clock minus boot-time clock, in ns.
+    pub(super) offset: i128,
+}
+
+/// The event in `record`; `None` when it is not one.
+pub(super) fn decode(record: &[u8], frame: Frame) -> Option<Event> {
+    let mut rest = Rest(record);
+    let kind = rest.u32()?;
+    let cpu = rest.u32()?;
+    let seq = rest.u64()?;
+    let time = rest.u64()?;
+    let process = rest.process(frame.boot)??;
+    let action = match kind {
+        kind::EXEC => Action::Exec(Box::new(image(&mut rest, frame.boot)?)),
+        kind::FORK => Action::Fork(Fork { parent: rest.process(frame.boot)?, name: rest.name()? }),
+        kind::EXIT => Action::Exit(exit(rest.u32()?)),
+        kind::CONNECT => Action::Connect(flow(&mut rest)?),
+        kind::ACCEPT => Action::Accept(flow(&mut rest)?),
+        kind::LISTEN => Action::Listen(flow(&mut rest)?),
+        kind::DATAGRAM => Action::Datagram(flow(&mut rest)?),
+        _ => return None,
+    };
+    let time = Timestamp::from_nanosecond(i128::from(time).checked_add(frame.offset)?).ok()?;
+    Some(Event { time, source: Source::Probe { cpu, seq }, process, action })
+}
+
+fn exit(status: u32) -> Exit {
+    let [low, code, ..] = status.to_le_bytes();
+    let signal = low & 0x7f;
+    Exit { code: if signal == 0 { code } else { 0 }, signal }
+}
+
+fn flow(rest: &mut Rest<'_>) -> Option<Flow> {
+    let family = rest.u16()?;
+    let (local_port, remote_port) = (rest.port()?, rest.port()?);
+    rest.u16()?;
+    let (local, remote) = (rest.address(family)?, rest.address(family)?);
+    Some(Flow { local: SocketAddr::new(local, local_port), remote: SocketAddr::new(remote, remote_port) })
+}
+
+fn image(rest: &mut Rest<'_>, boot: BootId) -> Option<Image> {
+    let parent = rest.process(boot)?;
+    let inode = rest.u64()?;
+    let [device, links, uid, gid, login_uid] = rest.words()?;
+    let [pid, mnt, net, user, cuts] = rest.words()?;
+    let lengths: [u16; 5] = [rest.u16()?, rest.u16()?, rest.u16()?, rest.u16()?, rest.u16()?];
+    rest.take(6)?;
+    let name = rest.name()?;
+    let [filename, args, executable, directory, cgroup] =
+        lengths.map(|length| rest.take(usize::from(length)));
+    let is_cut = |bit| cuts & bit != 0;
+    Some(Image {
+        parent,
+        name,
+        executable: path(executable?, is_cut(cut::EXECUTABLE)),
+        filename: Bytes::from(filename?),
+        args: nul_separated(args?, MOST_ARGS).strings,
+        args_cut: is_cut(cut::ARGS),
+        working_directory: path(directory?, is_cut(cut::DIRECTORY)),
+        inode,
+        device,
+        links: (links != NONE).then_some(links),
+        uid,
+        gid,
+        login_uid: (login_uid != NONE).then_some(login_uid),
+        cgroup: path(cgroup?, is_cut(cut::CGROUP)),
+        namespaces: Namespaces { pid, mnt, net, user },
+    })
+}
+
+/// A path from its names, leaf first. One whose upper end is missing begins with `...` instead of a slash; one of
+/// which nothing was read is empty.
+fn path(names: &[u8], cut: bool) -> Bytes {
+    let names = names.strip_suffix(&[0]).unwrap_or(names);
+    let mut path = if cut && !names.is_empty() { b"...".to_vec() } else { Vec::new() };
+    for name in names.rsplit(|&byte| byte == 0).filter(|name| !name.is_empty() && name != b"/") {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    if path.is_empty() && !cut {
+        path.push(b'/');
+    }
+    Bytes(path)
+}
+
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(length)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_ne_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_ne_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_ne_bytes)
+    }
+
+    fn words(&mut self) -> Option<[u32; 5]> {
+        Some([self.u32()?, self.u32()?, self.u32()?, self.u32()?, self.u32()?])
+    }
+
+    fn port(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// The inner `None`: a process outside the namespace.
+    #[expect(clippy::option_option, reason = "a record that is cut is not the same as no process")]
+    fn process(&mut self, boot: BootId) -> Option<Option<ProcessId>> {
+        let (start, pid) = (self.u64()?, self.u32()?);
+        self.u32()?;
+        Some((pid != 0).then_some(ProcessId { boot, pid, start: start / TICK }))
+    }
+
+    fn name(&mut self) -> Option<Bytes> {
+        let name: [u8; afterimage_ebpf::NAME_BYTES] = self.array()?;
+        name.split(|&byte| byte == 0).next().map(Bytes::from)
+    }
+
+    fn address(&mut self, family: u16) -> Option<IpAddr> {
+        let bytes: [u8; 16] = self.array()?;
+        match family {
+            AF_INET => bytes.first_chunk::<4>().map(|four| IpAddr::V4(Ipv4Addr::from(*four))),
+            AF_INET6 => Some(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "record_test.rs"]
+mod tests;

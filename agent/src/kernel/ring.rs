@@ -1,0 +1,76 @@
+//! Draining the ring: records become events, in the order they were written on each cpu.
+
+use std::collections::{HashSet, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::maps::{MapData, RingBuf};
+use nix::time::{ClockId, clock_gettime};
+
+use super::loss::Ledger;
+use super::record::{Frame, decode};
+use crate::event::{Action, BootId, Event, ProcessId};
+
+/// Ends remembered, to drop the second record of two threads that end a process together.
+const ENDS: usize = 1024;
+
+/// The agent's end of the ring.
+pub(super) struct Ring {
+    map: RingBuf<MapData>,
+    boot: BootId,
+    ends: VecDeque<ProcessId>,
+    ended: HashSet<ProcessId>,
+}
+
+impl Ring {
+    /// Takes the map over.
+    pub(super) fn new(map: RingBuf<MapData>, boot: BootId) -> Self {
+        Self { map, boot, ends: VecDeque::with_capacity(ENDS), ended: HashSet::with_capacity(ENDS) }
+    }
+
+    /// Hands every record that is there now to `sink`; how many.
+    pub(super) fn drain(&mut self, ledger: &mut Ledger, sink: &mut dyn FnMut(Event)) -> usize {
+        let frame = Frame { boot: self.boot, offset: wall_clock_offset() };
+        let mut records = 0;
+        while let Some(event) = self.map.next().map(|record| decode(&record, frame)) {
+            records += 1;
+            let Some(event) = event else {
+                ledger.undecodable += 1;
+                continue;
+            };
+            ledger.decoded += 1;
+            if !matches!(event.action, Action::Exit(_)) || self.first_end(event.process) {
+                sink(event);
+            }
+        }
+        records
+    }
+
+    fn first_end(&mut self, process: ProcessId) -> bool {
+        if !self.ended.insert(process) {
+            return false;
+        }
+        if self.ends.len() >= ENDS
+            && let Some(oldest) = self.ends.pop_front()
+        {
+            self.ended.remove(&oldest);
+        }
+        self.ends.push_back(process);
+        true
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+}
+
+/// Wall clock minus boot-time clock, in ns, now. Both clocks are read within a microsecond; a later step of the wall
+/// clock changes the time of later events only.
+fn wall_clock_offset() -> i128 {
+    let read = |clock| {
+        clock_gettime(clock)
+            .map_or(0, |time| i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec()))
+    };
+    read(ClockId::CLOCK_REALTIME) - read(ClockId::CLOCK_BOOTTIME)
+}

@@ -1,0 +1,174 @@
+//! What already runs: a look at all of /proc, after the probe was attached, so that nothing falls between.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use afterimage_ebpf::ARGS_BYTES;
+use jiff::Timestamp;
+
+use crate::event::{Action, BootId, Event, Image, Namespaces, ProcessId, Source};
+use crate::proc::{Stat, Status, namespace_inode, nul_separated, unified_path};
+use crate::system::stat::known_attributes;
+use crate::text::Bytes;
+
+/// The largest of the texts we read here.
+const LARGEST: u64 = 64 << 10;
+
+/// An event for every process in /proc, parents as far as they are there too, and what could not be read, in words. A
+/// process that ends while we look is left out.
+pub fn scan(proc_root: &Path, boot: BootId) -> (Vec<Event>, Vec<String>) {
+    let mut refused = Vec::new();
+    let stats = stats(proc_root, &mut refused);
+    let starts: HashMap<u32, u64> = stats.iter().map(|stat| (stat.pid, stat.start)).collect();
+    let events = stats
+        .iter()
+        .filter_map(|stat| {
+            let parent = starts.get(&stat.ppid).map(|&start| ProcessId { boot, pid: stat.ppid, start });
+            let folder = proc_root.join(stat.pid.to_string());
+            let image = match image(&folder, stat, parent) {
+                Ok(image) => image,
+                Err(error) if is_gone(&error) => return None,
+                Err(error) => {
+                    refused.push(format!("{}: {error}", folder.display()));
+                    Image { parent, name: stat.comm.clone(), ..Image::default() }
+                }
+            };
+            let process = ProcessId { boot, pid: stat.pid, start: stat.start };
+            let action = Action::Running(Box::new(image));
+            Some(Event { time: Timestamp::now(), source: Source::Scan, process, action })
+        })
+        .collect();
+    (events, refused)
+}
+
+fn stats(proc_root: &Path, refused: &mut Vec<String>) -> Vec<Stat> {
+    let entries = match fs::read_dir(proc_root) {
+        Ok(entries) => entries,
+        Err(error) => {
+            refused.push(format!("{}: {error}", proc_root.display()));
+            return Vec::new();
+        }
+    };
+    let mut stats = Vec::new();
+    for folder in entries.flatten().map(|entry| entry.path()).filter(|path| is_process(path)) {
+        let path = folder.join("stat");
+        match read(&path).map(|text| Stat::parse(&text)) {
+            Ok(Ok(stat)) => stats.push(stat),
+            Ok(Err(error)) => refused.push(format!("{}: {error}", path.display())),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => refused.push(format!("{}: {error}", path.display())),
+        }
+    }
+    stats.sort_unstable_by_key(|stat| (stat.start, stat.pid));
+    stats
+}
+
+fn image(folder: &Path, stat: &Stat, parent: Option<ProcessId>) -> io::Result<Image> {
+    let status = Status::parse(&read(&folder.join("status"))?).map_err(io::Error::other)?;
+    let args = nul_separated(&read(&folder.join("cmdline"))?, ARGS_BYTES);
+    let [_, uid, ..] = status.uids;
+    let [_, gid, ..] = status.gids;
+    // A kernel thread has no executable, and a process that is just ending none any more.
+    let file = known_attributes(&folder.join("exe")).ok();
+    let link = link(&folder.join("exe")).unwrap_or_default();
+    let gone = file.is_some_and(|file| file.links == 0);
+    let executable =
+        if gone { link.0.strip_suffix(b" (deleted)").map_or(link.clone(), Bytes::from) } else { link };
+    let login_uid = read(&folder.join("loginuid")).ok().and_then(|text| number(&text));
+    Ok(Image {
+        parent,
+        name: stat.comm.clone(),
+        executable,
+        filename: Bytes::default(),
+        args: args.strings,
+        args_cut: args.cut,
+        working_directory: self::link(&folder.join("cwd")).unwrap_or_default(),
+        inode: file.map_or(0, |file| file.inode),
+        device: file.map_or(0, |file| file.device),
+        links: file.map(|file| file.links),
+        uid,
+        gid,
+        login_uid: login_uid.filter(|&uid| uid != u32::MAX),
+        cgroup: read(&folder.join("cgroup")).ok().and_then(|text| unified_path(&text)).unwrap_or_default(),
+        namespaces: namespaces(folder),
+    })
+}
+
+/// The namespaces of the process in `folder`; 0 where the link cannot be read.
+pub(super) fn namespaces(folder: &Path) -> Namespaces {
+    let inode = |name: &str| {
+        link(&folder.join("ns").join(name)).and_then(|link| namespace_inode(link.as_slice())).unwrap_or(0)
+    };
+    Namespaces { pid: inode("pid"), mnt: inode("mnt"), net: inode("net"), user: inode("user") }
+}
+
+/// At most [`LARGEST`] bytes of a text.
+pub(super) fn read(path: &PathBuf) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(LARGEST).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Where a link of /proc leads.
+pub(super) fn link(path: &Path) -> Option<Bytes> {
+    fs::read_link(path).ok().map(|target| Bytes::from(target.as_os_str().as_bytes()))
+}
+
+fn number(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+fn is_process(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit))
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A /proc that holds what we give it.
+    fn proc_with(pid: u32, name: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join(pid.to_string());
+        fs::create_dir(&folder).unwrap();
+        let zeros = "0 ".repeat(13);
+        fs::write(folder.join("stat"), format!("{pid} ({name}) S 0 1 1 0 0 0 {zeros}777 0 0 0\n")).unwrap();
+        fs::write(folder.join("status"), "Tgid:\t1\nUid:\t1 2 3 4\nGid:\t5 6 7 8\n").unwrap();
+        fs::write(folder.join("cmdline"), b"a\0b\n\xff\0").unwrap();
+        fs::write(folder.join("cgroup"), "0::/x\n").unwrap();
+        fs::write(folder.join("loginuid"), "4294967295").unwrap();
+        root
+    }
+
+    #[test]
+    fn a_process_is_told_byte_for_byte() {
+        let root = proc_with(42, "x) S 9\n");
+        let (events, refused) = scan(root.path(), BootId::default());
+        assert_eq!(refused, Vec::<String>::new());
+        let [event] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!((event.process.pid, event.process.start), (42, 777));
+        let Action::Running(image) = &event.action else { panic!() };
+        assert_eq!(image.name, Bytes::from("x) S 9\n"));
+        assert_eq!(image.args, [Bytes::from("a"), Bytes::from(b"b\n\xff")]);
+        assert_eq!((image.uid, image.gid, image.login_uid, image.links), (2, 6, None, None));
+        assert_eq!(image.cgroup, Bytes::from("/x"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_what_is_gone_is_not() {
+        let root = proc_with(42, "x");
+        fs::write(root.path().join("42/status"), "nothing").unwrap();
+        fs::create_dir(root.path().join("43")).unwrap();
+        let (events, refused) = scan(root.path(), BootId::default());
+        assert_eq!((events.len(), refused.len()), (1, 1));
+        assert!(refused[0].contains("42") && refused[0].contains("Tgid"), "{refused:?}");
+        assert_eq!(scan(Path::new("/nowhere"), BootId::default()).1.len(), 1);
+    }
+}

@@ -1,0 +1,171 @@
+//! The one table of kernel fields. Nothing else in the tree names an offset of the kernel.
+//!
+//! The agent resolves each path in the running kernel's BTF, strictly (size, no bitfield, no ambiguity), and hands the
+//! offsets to the probe as one read-only global, by index.
+
+/// The offset of a field that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Who needs a field: without it these programs are not loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Every program.
+    Core,
+    /// Exec.
+    Exec,
+    /// Exit.
+    Exit,
+    /// TCP connect, listen, accept.
+    Tcp,
+    /// The return of accept where only system calls can be seen.
+    Syscall,
+    /// UDP over IPv4.
+    Udp4,
+    /// UDP over IPv6.
+    Udp6,
+    /// Nobody: a part of the record stays empty without it.
+    Optional,
+}
+
+/// What is looked for behind a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// A member of exactly this many bytes.
+    Size(u32),
+    /// A member of any size: an array whose length is not fixed, a structure that is only a way to others.
+    Offset,
+    /// The structure itself has this many bytes; there is no offset.
+    Whole(u32),
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Which.
+    pub field: Field,
+    /// Who needs it.
+    pub group: Group,
+    /// What must be found.
+    pub expect: Expect,
+    /// `structure.member.member`; the first that exists counts, newest spelling first.
+    pub paths: &'static [&'static str],
+}
+
+macro_rules! fields {
+    ($($name:ident $group:ident $expect:expr, $($path:literal)|+;)*) => {
+        /// A field of the kernel, by its index in the table.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Field {$(
+            #[doc = concat!("`", $($path, "` ",)+ "")]
+            $name,
+        )*}
+
+        /// The table, in the order of [`Field`].
+        pub const TABLE: &[Spec] = &[$(
+            Spec { field: Field::$name, group: Group::$group, expect: $expect, paths: &[$($path),+] },
+        )*];
+    };
+}
+
+use Expect::{Offset, Size, Whole};
+
+fields! {
+    TaskLeader      Core Size(8), "task_struct.group_leader";
+    TaskPid         Core Size(8), "task_struct.thread_pid";
+    TaskStart       Core Size(8), "task_struct.start_boottime" | "task_struct.real_start_time"; // 5.5
+    TaskName        Core Size(16), "task_struct.comm";
+    PidLevel        Core Size(4), "pid.level";
+    PidNumbers      Core Offset, "pid.numbers"; // flexible since 6.5
+    Upid            Core Whole(16), "upid";
+    UpidNr          Core Size(4), "upid.nr";
+    UpidNs          Core Size(8), "upid.ns";
+    PidNsInum       Core Size(4), "pid_namespace.ns.inum";
+
+    TaskParent      Exec Size(8), "task_struct.real_parent";
+    TaskMm          Exec Size(8), "task_struct.mm";
+    TaskCred        Exec Size(8), "task_struct.cred";
+    MmArgStart      Exec Size(8), "mm_struct.arg_start";
+    MmArgEnd        Exec Size(8), "mm_struct.arg_end";
+    MmExeFile       Exec Size(8), "mm_struct.exe_file";
+    BprmFilename    Exec Size(8), "linux_binprm.filename";
+    FileMnt         Exec Size(8), "file.f_path.mnt";
+    FileDentry      Exec Size(8), "file.f_path.dentry";
+    FileInode       Exec Size(8), "file.f_inode";
+    InodeNumber     Exec Size(8), "inode.i_ino";
+    InodeSuper      Exec Size(8), "inode.i_sb";
+    SuperDevice     Exec Size(4), "super_block.s_dev";
+    DentryParent    Exec Size(8), "dentry.d_parent";
+    DentryName      Exec Size(8), "dentry.d_name.name";
+    VfsmountRoot    Exec Size(8), "vfsmount.mnt_root";
+    MountVfsmount   Exec Offset, "mount.mnt";
+    MountParent     Exec Size(8), "mount.mnt_parent";
+    MountPoint      Exec Size(8), "mount.mnt_mountpoint";
+    CredUid         Exec Size(4), "cred.euid";
+    CredGid         Exec Size(4), "cred.egid";
+
+    InodeLinks      Optional Size(4), "inode.i_nlink";
+    TaskFs          Optional Size(8), "task_struct.fs";
+    FsPwdMnt        Optional Size(8), "fs_struct.pwd.mnt";
+    FsPwdDentry     Optional Size(8), "fs_struct.pwd.dentry";
+    TaskLoginUid    Optional Size(4), "task_struct.loginuid";
+    TaskCgroups     Optional Size(8), "task_struct.cgroups";
+    CssSetDefault   Optional Size(8), "css_set.dfl_cgrp";
+    CgroupNode      Optional Size(8), "cgroup.kn";
+    NodeParent      Optional Size(8), "kernfs_node.__parent" | "kernfs_node.parent"; // 6.15
+    NodeName        Optional Size(8), "kernfs_node.name";
+    TaskNsproxy     Optional Size(8), "task_struct.nsproxy";
+    NsproxyMnt      Optional Size(8), "nsproxy.mnt_ns";
+    NsproxyNet      Optional Size(8), "nsproxy.net_ns";
+    MntNsInum       Optional Size(4), "mnt_namespace.ns.inum";
+    NetNsInum       Optional Size(4), "net.ns.inum";
+    CredUserNs      Optional Size(8), "cred.user_ns";
+    UserNsInum      Optional Size(4), "user_namespace.ns.inum";
+
+    TaskSignal      Exit Size(8), "task_struct.signal";
+    TaskExitCode    Exit Size(4), "task_struct.exit_code";
+    SignalLive      Exit Size(4), "signal_struct.live";
+    SignalFlags     Exit Size(4), "signal_struct.flags";
+    SignalGroupCode Exit Size(4), "signal_struct.group_exit_code";
+
+    SockFamily      Tcp Size(2), "sock.__sk_common.skc_family";
+    SockProtocol    Tcp Size(2), "sock.sk_protocol";
+    SockRemote4     Tcp Size(4), "sock.__sk_common.skc_daddr";
+    SockLocal4      Tcp Size(4), "sock.__sk_common.skc_rcv_saddr";
+    SockRemotePort  Tcp Size(2), "sock.__sk_common.skc_dport";
+    SockLocalPort   Tcp Size(2), "sock.__sk_common.skc_num";
+    SockRemote6     Optional Size(16), "sock.__sk_common.skc_v6_daddr";
+    SockLocal6      Optional Size(16), "sock.__sk_common.skc_v6_rcv_saddr";
+
+    RegsSyscall     Syscall Size(8), "pt_regs.orig_ax";
+    TaskFiles       Syscall Size(8), "task_struct.files";
+    FilesTable      Syscall Size(8), "files_struct.fdt";
+    TableMost       Syscall Size(4), "fdtable.max_fds";
+    TableFiles      Syscall Size(8), "fdtable.fd";
+    FilePrivate     Syscall Size(8), "file.private_data";
+    SocketSock      Syscall Size(8), "socket.sk";
+
+    Flow4Iif        Udp4 Size(4), "flowi4.__fl_common.flowic_iif";
+    Flow4Protocol   Udp4 Size(1), "flowi4.__fl_common.flowic_proto";
+    Flow4Local      Udp4 Size(4), "flowi4.saddr";
+    Flow4Remote     Udp4 Size(4), "flowi4.daddr";
+    Flow4RemotePort Udp4 Size(2), "flowi4.uli.ports.dport";
+    Flow4LocalPort  Udp4 Size(2), "flowi4.uli.ports.sport";
+    Flow6Iif        Udp6 Size(4), "flowi6.__fl_common.flowic_iif";
+    Flow6Protocol   Udp6 Size(1), "flowi6.__fl_common.flowic_proto";
+    Flow6Local      Udp6 Size(16), "flowi6.saddr";
+    Flow6Remote     Udp6 Size(16), "flowi6.daddr";
+    Flow6RemotePort Udp6 Size(2), "flowi6.uli.ports.dport";
+    Flow6LocalPort  Udp6 Size(2), "flowi6.uli.ports.sport";
+}
+
+/// How many fields there are.
+pub const COUNT: usize = TABLE.len();
+
+impl Field {
+    /// Its place in the table.
+    #[expect(clippy::as_conversions, reason = "the discriminant of a fieldless enum, which From cannot give")]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}

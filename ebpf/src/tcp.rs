@@ -1,0 +1,88 @@
+//! TCP: who asks for a connection, who listens, who accepts.
+
+use afterimage_ebpf::field::Field;
+use afterimage_ebpf::{Flow, Header, config, kind};
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+
+use crate::read::{Address, follow, read, read_at, setting};
+use crate::{map, task};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+/// States of include/net/tcp_states.h.
+const SYN_SENT: i32 = 2;
+const LISTEN: i32 = 10;
+
+#[repr(C)]
+pub struct Record {
+    pub header: Header,
+    pub body: Flow,
+}
+
+/// `inet_sock_set_state(sock, old, new)`. Only SYN_SENT and LISTEN are reached in the context of the process itself;
+/// at SYN_SENT the peer is known, the local port often not yet.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn tcp(context: RawTracePointContext) -> i32 {
+    let kind = match context.arg::<i32>(2) {
+        SYN_SENT => kind::CONNECT,
+        LISTEN => kind::LISTEN,
+        _ => return 0,
+    };
+    record(kind, context.arg(0));
+    0
+}
+
+/// `sys_exit(regs, ret)`: the return of accept, where the kernel lets us see it in no cheaper way.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn accept(context: RawTracePointContext) -> i32 {
+    let returned: i64 = context.arg(1);
+    if returned >= 0 {
+        let call: u64 = read(context.arg(0), Field::RegsSyscall);
+        if call == setting(config::SYS_ACCEPT) as u64 || call == setting(config::SYS_ACCEPT4) as u64 {
+            record(kind::ACCEPT, socket(returned as u64));
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn record(kind: u32, sock: Address) -> Option<()> {
+    if read::<u16>(sock, Field::SockProtocol) != IPPROTO_TCP {
+        return None;
+    }
+    let process = task::process(task::current())?;
+    let body = flow(sock)?;
+    let record = Record { header: map::header(kind, process)?, body };
+    map::submit(kind, (&raw const record).cast(), size_of::<Record>() as u64);
+    Some(())
+}
+
+#[inline(always)]
+fn flow(sock: Address) -> Option<Flow> {
+    let family: u16 = read(sock, Field::SockFamily);
+    let (mut local, mut remote) = ([0; 16], [0; 16]);
+    if family == AF_INET {
+        local[..4].copy_from_slice(&read::<[u8; 4]>(sock, Field::SockLocal4));
+        remote[..4].copy_from_slice(&read::<[u8; 4]>(sock, Field::SockRemote4));
+    } else if family == AF_INET6 {
+        local = read(sock, Field::SockLocal6);
+        remote = read(sock, Field::SockRemote6);
+    } else {
+        return None;
+    }
+    let local_port = read::<u16>(sock, Field::SockLocalPort).to_be();
+    Some(Flow { family, local_port, remote_port: read(sock, Field::SockRemotePort), zero: 0, local, remote })
+}
+
+/// The sock behind descriptor `number` of the current process; 0 when there is none.
+#[inline(always)]
+fn socket(descriptor: u64) -> Address {
+    let table = follow(follow(task::current(), Field::TaskFiles), Field::FilesTable);
+    if descriptor >= read::<u32>(table, Field::TableMost) as u64 {
+        return 0;
+    }
+    let file = read_at(follow(table, Field::TableFiles).wrapping_add(descriptor * 8));
+    follow(follow(file, Field::FilePrivate), Field::SocketSock)
+}

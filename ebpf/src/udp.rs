@@ -1,0 +1,90 @@
+//! UDP: the first datagram of a process to a peer.
+//!
+//! A datagram needs a route, and the kernel looks it up in the context of whoever sends or connects, with its own copy
+//! of the addresses. A connected socket keeps its route, so this costs nothing per datagram there.
+
+use afterimage_ebpf::field::Field;
+use afterimage_ebpf::{Flow, Process, kind};
+use aya_ebpf::macros::{map, raw_tracepoint};
+use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::programs::RawTracePointContext;
+
+use crate::read::{Address, read};
+use crate::tcp::Record;
+use crate::{map, task};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_UDP: u8 = 17;
+/// The interface of what this host itself sends (`LOOPBACK_IFINDEX`).
+const OUTPUT: u32 = 1;
+const BPF_NOEXIST: u64 = 1;
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Peer {
+    process: Process,
+    remote: [u8; 16],
+    port: u16,
+    family: u16,
+    zero: u32,
+}
+
+/// Peers already told; the oldest is forgotten, and would be told again.
+#[map]
+static PEERS: LruHashMap<Peer, u8> = LruHashMap::with_max_entries(8192, 0);
+
+/// `fib_table_lookup(table, flow, ...)`.
+#[raw_tracepoint(tracepoint = "fib_table_lookup")]
+pub fn udp4(context: RawTracePointContext) -> i32 {
+    record4(context.arg(1));
+    0
+}
+
+/// `fib6_table_lookup(net, result, table, flow)`.
+#[raw_tracepoint(tracepoint = "fib6_table_lookup")]
+pub fn udp6(context: RawTracePointContext) -> i32 {
+    record6(context.arg(3));
+    0
+}
+
+#[inline(always)]
+fn record4(flow: Address) -> Option<()> {
+    if read::<u8>(flow, Field::Flow4Protocol) != IPPROTO_UDP || read::<u32>(flow, Field::Flow4Iif) != OUTPUT
+    {
+        return None;
+    }
+    let (mut local, mut remote) = ([0; 16], [0; 16]);
+    local[..4].copy_from_slice(&read::<[u8; 4]>(flow, Field::Flow4Local));
+    remote[..4].copy_from_slice(&read::<[u8; 4]>(flow, Field::Flow4Remote));
+    let local_port = read(flow, Field::Flow4LocalPort);
+    let remote_port = read(flow, Field::Flow4RemotePort);
+    record(Flow { family: AF_INET, local_port, remote_port, zero: 0, local, remote })
+}
+
+#[inline(always)]
+fn record6(flow: Address) -> Option<()> {
+    if read::<u8>(flow, Field::Flow6Protocol) != IPPROTO_UDP || read::<u32>(flow, Field::Flow6Iif) != OUTPUT
+    {
+        return None;
+    }
+    let (local, remote) = (read(flow, Field::Flow6Local), read(flow, Field::Flow6Remote));
+    let local_port = read(flow, Field::Flow6LocalPort);
+    let remote_port = read(flow, Field::Flow6RemotePort);
+    record(Flow { family: AF_INET6, local_port, remote_port, zero: 0, local, remote })
+}
+
+#[inline(always)]
+fn record(body: Flow) -> Option<()> {
+    if body.remote_port == 0 {
+        return None;
+    }
+    let process = task::process(task::current())?;
+    let peer = Peer { process, remote: body.remote, port: body.remote_port, family: body.family, zero: 0 };
+    if PEERS.get_ptr(&peer).is_some() || PEERS.insert(&peer, &1, BPF_NOEXIST).is_err() {
+        return None;
+    }
+    let record = Record { header: map::header(kind::DATAGRAM, process)?, body };
+    map::submit(kind::DATAGRAM, (&raw const record).cast(), size_of::<Record>() as u64);
+    Some(())
+}

@@ -1,0 +1,156 @@
+//! The record under construction, and names on the way from a leaf to its root: paths of files and of cgroups.
+//!
+//! The cursor lives in the map, not in a register: the verifier then knows nothing of it, and does not follow each
+//! possible length of each name into everything that comes after.
+
+use afterimage_ebpf::field::Field;
+use afterimage_ebpf::{COMPONENT_BYTES, Exec, Header};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated;
+
+use crate::read::{Address, follow, offset};
+
+/// Bytes a cursor can point at, a power of two: masking with it is what the verifier understands as a bound.
+const SPAN: usize = 8192;
+/// The most one copy adds, again a power of two.
+const COPY: usize = 4096;
+
+/// Steps (names and mounts crossed) of one walk.
+const STEPS: u32 = 40;
+
+/// What is fixed in the record of an exec.
+#[repr(C)]
+pub struct Record {
+    pub header: Header,
+    pub body: Exec,
+}
+
+/// The one record that is too large for the stack.
+#[repr(C)]
+pub struct Scratch {
+    /// The record; a copy that starts at the last place of the span still ends inside.
+    buffer: [u8; SPAN + COPY],
+    cursor: u64,
+    /// Not 0 while in use: with a preemptible kernel another exec could come in between.
+    pub busy: u64,
+}
+
+/// One per cpu.
+#[derive(Clone, Copy)]
+pub struct Draft(pub *mut Scratch);
+
+impl Draft {
+    /// The fixed part.
+    #[inline(always)]
+    pub fn record(self) -> *mut Record {
+        self.0.cast()
+    }
+
+    /// Starts after the fixed part.
+    #[inline(always)]
+    pub fn begin(self) {
+        self.move_to(size_of::<Record>() as u64);
+    }
+
+    /// Bytes so far.
+    #[inline(always)]
+    pub fn size(self) -> u64 {
+        // SAFETY: a map value; volatile, so that the value is really forgotten.
+        unsafe { core::ptr::read_volatile(&raw const (*self.0).cursor) & (SPAN as u64 - 1) }
+    }
+
+    #[inline(always)]
+    fn move_to(self, cursor: u64) {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(&raw mut (*self.0).cursor, cursor) }
+    }
+
+    #[inline(always)]
+    fn place(self) -> *mut c_void {
+        // SAFETY: `size` is masked to the span.
+        unsafe { self.0.cast::<u8>().add(self.size() as usize).cast() }
+    }
+
+    /// Appends the kernel string at `source`, at most `most` bytes with its NUL; how many bytes.
+    #[inline(always)]
+    pub fn text(self, most: usize, source: Address) -> u64 {
+        // SAFETY: a masked cursor and at most COPY bytes stay inside; the helper checks the source.
+        let length = unsafe { generated::bpf_probe_read_kernel_str(self.place(), most as u32, source as *const _) };
+        let length = if length > 0 { length as u64 & (COPY as u64 - 1) } else { 0 };
+        self.move_to(self.size() + length);
+        length
+    }
+
+    /// Appends `length` bytes of the current task's own memory; whether it could be read.
+    #[inline(always)]
+    pub fn own_memory(self, length: u64, source: Address) -> bool {
+        let length = core::hint::black_box(length) & (COPY as u64 - 1);
+        // SAFETY: as above.
+        let failed =
+            unsafe { generated::bpf_probe_read_user(self.place(), length as u32, source as *const _) };
+        if failed == 0 {
+            self.move_to(self.size() + length);
+        }
+        failed == 0
+    }
+
+    /// Forgets the last byte: the NUL of a text that needs none.
+    #[inline(always)]
+    pub fn back(self) {
+        self.move_to(self.size() - 1);
+    }
+
+    /// Appends the names from `dentry` up to the root of its mount tree, leaf first, each with its NUL; whether the root
+    /// was reached.
+    #[inline(always)]
+    pub fn path(self, limit: usize, vfsmount: Address, dentry: Address) -> bool {
+        let within = offset(Field::MountVfsmount) as u64;
+        let end = self.size() + limit as u64 - COMPONENT_BYTES as u64;
+        let (mut vfsmount, mut dentry) = (vfsmount, dentry);
+        let mut step = 0;
+        while step < STEPS {
+            step += 1;
+            if dentry == 0 || self.size() > end {
+                return false;
+            }
+            if dentry == follow(vfsmount, Field::VfsmountRoot) {
+                let mount = vfsmount.wrapping_sub(within);
+                let parent = follow(mount, Field::MountParent);
+                if parent == mount {
+                    return true;
+                }
+                dentry = follow(mount, Field::MountPoint);
+                vfsmount = parent.wrapping_add(within);
+                continue;
+            }
+            self.text(COMPONENT_BYTES, follow(dentry, Field::DentryName));
+            let parent = follow(dentry, Field::DentryParent);
+            if parent == dentry {
+                return true; // a file without a place, such as a memfd
+            }
+            dentry = parent;
+        }
+        false
+    }
+
+    /// Appends the names from a cgroup's `node` up to its hierarchy's root, as above.
+    #[inline(always)]
+    pub fn cgroup(self, limit: usize, node: Address) -> bool {
+        let end = self.size() + limit as u64 - COMPONENT_BYTES as u64;
+        let mut node = node;
+        let mut step = 0;
+        while step < STEPS {
+            step += 1;
+            let parent = follow(node, Field::NodeParent);
+            if parent == 0 {
+                return node != 0;
+            }
+            if self.size() > end {
+                return false;
+            }
+            self.text(COMPONENT_BYTES, follow(node, Field::NodeName));
+            node = parent;
+        }
+        false
+    }
+}
