@@ -49,15 +49,15 @@ pub fn alert(record: &Record) -> Result<String> {
 impl Door {
     /// Makes a token for Falco and one for an investigator.
     pub fn open(program: &Path) -> Result<Self> {
-        let token = |arguments: &[&str]| -> Result<String> {
-            let text = agent::succeed(program, &[&["token", "new", "--json"], arguments].concat())?;
-            let answer: Value = serde_json::from_slice(&text)?;
-            Ok(answer["token"].as_str().with_context(|| format!("no token in {answer}"))?.to_owned())
-        };
-        Ok(Self {
-            sender: token(&["--role", "trigger", "--sender", "falco"])?,
-            reader: token(&["--role", "read"])?,
-        })
+        let sender = Self::token(program, &["--role", "trigger", "--sender", "falco"])?;
+        Ok(Self { sender, reader: Self::token(program, &["--role", "read"])? })
+    }
+
+    /// A new token.
+    pub fn token(program: &Path, arguments: &[&str]) -> Result<String> {
+        let text = agent::succeed(program, &[&["token", "new", "--json"], arguments].concat())?;
+        let answer: Value = serde_json::from_slice(&text)?;
+        Ok(answer["token"].as_str().with_context(|| format!("no token in {answer}"))?.to_owned())
     }
 
     /// Posts an alert as Falco does (basic authentication is all it can); the capture's id.
