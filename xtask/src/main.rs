@@ -9,7 +9,8 @@ mod setup;
 mod test;
 mod vm;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Everything around afterimage that is not cargo itself.
@@ -50,13 +51,20 @@ enum Task {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
         Task::Demo => demo::run(),
         Task::Test => test::run(),
         Task::Check => check::check(),
         Task::Setup => setup::run(&setup::EVERYTHING),
         Task::Vm { all, kernel } => vm::run(all, kernel.as_deref()),
         Task::Ebpf { verify } => ebpf::run(verify),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
