@@ -21,9 +21,9 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The cargo that runs us.
+/// The cargo that the user has; rustup's has told us its toolchain by the environment.
 pub fn cargo() -> Command {
-    command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    command("cargo")
 }
 
 /// Shows the command, runs it, and fails when it fails.
