@@ -305,6 +305,26 @@ pub enum ToDoor {
     },
 }
 
+impl ToDoor {
+    /// Which request it answers; `None` for what the recorder says unasked.
+    pub fn request(&self) -> Option<u64> {
+        match self {
+            Self::Secrets(_) => None,
+            Self::Accepted { request, .. }
+            | Self::Duplicate { request, .. }
+            | Self::Replay { request }
+            | Self::Busy { request, .. }
+            | Self::Refused { request, .. }
+            | Self::Captures { request, .. }
+            | Self::Capture { request, .. }
+            | Self::Bundles { request, .. }
+            | Self::Bundle { request, .. }
+            | Self::NotFound { request }
+            | Self::Health { request, .. } => Some(*request),
+        }
+    }
+}
+
 /// Bytes from the network, in base64: they would grow fivefold as escaped text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body(pub Vec<u8>);

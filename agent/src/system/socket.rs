@@ -53,20 +53,9 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC).map(adopt)
 }
 
-/// Takes a descriptor that this process was started with (by number).
-///
-/// `None` when it is not open. To be called once per number, before anything else owns it.
-pub fn inherited(number: RawFd) -> Option<OwnedFd> {
-    #[expect(unsafe_code, reason = "borrowed only to ask the kernel whether it is open")]
-    // SAFETY: a number that is not open gives EBADF; nothing else is done with the borrow.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_GETFD).ok()?;
-    Some(adopt(number))
-}
-
 fn adopt(number: RawFd) -> OwnedFd {
     #[expect(unsafe_code, reason = "the kernel hands descriptors over as numbers")]
-    // SAFETY: the kernel has just made this descriptor for us (or the parent left it to us), and nobody else owns it.
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else owns it.
     unsafe {
         OwnedFd::from_raw_fd(number)
     }

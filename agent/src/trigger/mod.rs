@@ -99,3 +99,23 @@ pub enum Profile {
     /// All of it, for every process in scope.
     Full,
 }
+
+pub mod adapter;
+mod alertmanager;
+mod falco;
+mod field;
+mod generic;
+
+impl Severity {
+    /// The severity a sender's word means, in any case; `None` for a word nobody taught us.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "debug" | "info" | "informational" | "information" | "none" => Self::Info,
+            "notice" | "low" | "minor" => Self::Low,
+            "warning" | "warn" | "medium" | "moderate" => Self::Medium,
+            "error" | "high" | "major" | "page" => Self::High,
+            "critical" | "alert" | "emergency" | "fatal" => Self::Critical,
+            _ => return None,
+        })
+    }
+}
