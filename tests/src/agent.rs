@@ -16,6 +16,9 @@ use crate::wait;
 /// How long it may take to watch, or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Programs of the probe without which the history would not be one.
+const INDISPENSABLE: [&str; 5] = ["exec", "fork", "exit", "tcp", "accept"];
+
 /// A running recorder.
 pub struct Agent {
     program: PathBuf,
@@ -35,7 +38,7 @@ impl Agent {
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         let mut agent = Self { program: program.to_owned(), child, log: log.to_owned() };
-        if let Err(error) = agent.await_ready() {
+        if let Err(error) = agent.await_ready().and_then(|()| agent.self_check()) {
             bail!("the agent does not watch: {error:#}\nits log:\n{}", agent.log());
         }
         Ok(agent)
@@ -48,6 +51,21 @@ impl Agent {
             }
             Ok(self.ask(&["status", "--json"])?.status.success().then_some(()))
         })
+    }
+
+    /// What the probe's check of itself found: fails unless every indispensable program agreed with /proc.
+    pub fn self_check(&self) -> Result<()> {
+        let status = self.status()?;
+        let programs =
+            status["probe"]["programs"].as_array().with_context(|| format!("it is blind: {status}"))?;
+        for name in INDISPENSABLE {
+            let program = programs.iter().find(|program| program["name"] == name);
+            let program = program.with_context(|| format!("there is no program {name}: {status}"))?;
+            ensure!(program["fate"]["state"] == "attached" && program["self_check"].is_string(), "{program}");
+        }
+        let detached = programs.iter().find(|program| program["fate"]["state"] == "detached");
+        ensure!(detached.is_none(), "a program disagreed with /proc: {detached:?}");
+        Ok(())
     }
 
     /// Its pid.
@@ -79,8 +97,8 @@ impl Agent {
     pub fn capture(&self, arguments: &[&str]) -> Result<PathBuf> {
         let text = succeed(&self.program, &[&["capture", "--json"], arguments].concat())?;
         let answer: Value = serde_json::from_slice(&text)?;
-        let path = answer["path"].as_str().with_context(|| format!("no path in {answer}"))?;
-        Ok(PathBuf::from(path))
+        let file = answer["file"].as_str().with_context(|| format!("no file in {answer}"))?;
+        Ok(PathBuf::from(file))
     }
 
     /// Asks it to stop and waits until it has.
