@@ -28,8 +28,13 @@ pub struct Worker {
 impl Worker {
     /// Starts it and waits for its report.
     pub fn start() -> Result<Self> {
+        Self::with_memory(0)
+    }
+
+    /// The same, with so much more memory, of bytes that do not compress.
+    pub fn with_memory(mebibytes: usize) -> Result<Self> {
         let mut child = Command::new(format!("{BIN}/worker"))
-            .arg("/tmp/deleted-but-open")
+            .args(["/tmp/deleted-but-open", &mebibytes.to_string()])
             .env_clear()
             .env(VARIABLE.0, VARIABLE.1)
             .stdin(Stdio::piped())

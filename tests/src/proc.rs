@@ -46,6 +46,14 @@ impl Seen {
     }
 }
 
+/// The living children of a process.
+pub fn children(parent: u32) -> Result<Vec<Seen>> {
+    let names = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
+    let pids = names.filter_map(|name| name.to_str()?.parse().ok());
+    // Those that end while we look are no longer children.
+    Ok(pids.filter_map(|pid| Seen::of(pid).ok()).filter(|seen| seen.ppid == parent).collect())
+}
+
 /// Whether no process of that number is there any more, not even as a zombie.
 pub fn is_gone(pid: u32) -> bool {
     fs::metadata(format!("/proc/{pid}")).is_err()

@@ -16,7 +16,10 @@ const TIMES: usize = 4096;
 const THREADS: usize = 3;
 
 fn main() -> Result<()> {
-    let path = env::args().nth(1).context("usage: worker PATH-OF-A-FILE-TO-DELETE")?;
+    let usage = "usage: worker PATH-OF-A-FILE-TO-DELETE MEBIBYTES";
+    let path = env::args().nth(1).context(usage)?;
+    let mebibytes: usize = env::args().nth(2).context(usage)?.parse()?;
+    let ballast = noise(mebibytes << 20);
     let mut deleted = File::create_new(&path)?;
     deleted.write_all(b"read me through /proc\n")?;
     fs::remove_file(&path)?;
@@ -40,6 +43,7 @@ fn main() -> Result<()> {
             "pattern": str::from_utf8(PATTERN)?,
             "times": TIMES,
             "threads": THREADS + 1,
+            "ballast": format!("{:#x}", ballast.as_ptr().addr()),
             "deleted": {"fd": deleted.as_raw_fd(), "path": path},
             "listener": address.to_string(),
             "client": client.local_addr()?.to_string(),
@@ -50,6 +54,16 @@ fn main() -> Result<()> {
         stdin().lines().for_each(drop);
         process::exit(0);
     })
+}
+
+/// Bytes that do not compress (a linear congruential generator's upper halves).
+fn noise(bytes: usize) -> Box<[u8]> {
+    let mut state = 1u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
 }
 
 /// A name to look for in the debugger's back-trace.
