@@ -17,6 +17,7 @@ pub mod writer;
 // How it is read.
 pub mod frame;
 pub mod members;
+pub mod reader;
 pub mod signers;
 pub mod verify;
 

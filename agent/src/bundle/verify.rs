@@ -90,8 +90,9 @@ pub fn verify(source: impl Read, signers: &Signers, now: Timestamp) -> Report {
     reading.judge(end, signers, now)
 }
 
+/// What one pass over the file has seen so far.
 #[derive(Default)]
-struct Reading {
+pub(super) struct Reading {
     id: Option<Uuid>,
     intact: Vec<Intact>,
     tags: Vec<Vec<u8>>,
@@ -100,6 +101,20 @@ struct Reading {
 }
 
 impl Reading {
+    /// Only the tag files, from where the trailer says that they begin.
+    pub(super) fn read_tags(
+        mut self,
+        frames: Frames<impl Read>,
+        signers: &Signers,
+        now: Timestamp,
+    ) -> Result<(Capture, Signature), Fault> {
+        self.read(&mut Members::new(frames))?;
+        if !self.intact.is_empty() {
+            return Err(tampered("the trailer points to another place than the tag files"));
+        }
+        check_tags(self.id.unwrap_or_default(), &self.tags, signers, now).map_err(Fault::Tampered)
+    }
+
     fn read<R: Read>(&mut self, members: &mut Members<R>) -> Result<(), Fault> {
         while let Some(member) = members.next_member()? {
             self.id = members.id();
@@ -236,7 +251,7 @@ impl Reading {
 }
 
 /// Checks all tag files but `manifest-sha256.txt`'s own content. The error is what is wrong.
-pub(super) fn check_tags(
+fn check_tags(
     id: Uuid,
     tags: &[Vec<u8>],
     signers: &Signers,
@@ -265,8 +280,9 @@ pub(super) fn check_tags(
     }
     key.verify(NAMESPACE, &tagmanifest, &signature)
         .map_err(|error| format!("the signature is wrong: {error}"))?;
-    let capture: Capture = serde_json::from_slice(tag(tags, CAPTURE))
-        .map_err(|error| format!("{CAPTURE} is not as the format says: {error}"))?;
+    let capture: Capture = serde_json::from_slice(tag(tags, CAPTURE)).map_err(|error| {
+        format!("{CAPTURE} is not as the format says: {}", text::escape(error.to_string().as_bytes()))
+    })?;
     if capture.id != id || capture.format != FORMAT {
         return Err(format!("{CAPTURE} is of another bundle or another format"));
     }
@@ -276,6 +292,8 @@ pub(super) fn check_tags(
     let principal = principal(&capture.facts.machine_id);
     let trusted_by = signers.trust(key.key_data(), &principal, now).map(str::to_owned);
     let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+    // The machine id is the bundle's own claim, and may be any text.
+    let principal = text::escape(principal.as_bytes());
     Ok((capture, Signature { fingerprint, principal, trusted_by }))
 }
 
