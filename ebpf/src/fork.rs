@@ -28,10 +28,8 @@ pub fn fork(context: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn record(parent: u64, child: u64) -> Option<()> {
     let process = task::process(child)?;
-    let body = Fork {
-        parent: task::process(parent).unwrap_or(task::NOBODY),
-        name: read(child, Field::TaskName),
-    };
+    let body =
+        Fork { parent: task::process(parent).unwrap_or(task::NOBODY), name: read(child, Field::TaskName) };
     let record = Record { header: map::header(kind::FORK, process)?, body };
     map::submit(kind::FORK, (&raw const record).cast(), size_of::<Record>() as u64);
     Some(())

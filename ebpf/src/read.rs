@@ -59,7 +59,11 @@ pub fn read_at<T>(address: Address) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper checks the address itself, and fills `value` or clears it.
     unsafe {
-        generated::bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _);
+        generated::bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
         value.assume_init()
     }
 }

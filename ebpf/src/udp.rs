@@ -50,8 +50,7 @@ pub fn udp6(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn record4(flow: Address) -> Option<()> {
-    if read::<u8>(flow, Field::Flow4Protocol) != IPPROTO_UDP || read::<u32>(flow, Field::Flow4Iif) != OUTPUT
-    {
+    if read::<u8>(flow, Field::Flow4Protocol) != IPPROTO_UDP || read::<u32>(flow, Field::Flow4Iif) != OUTPUT {
         return None;
     }
     let (mut local, mut remote) = ([0; 16], [0; 16]);
@@ -64,8 +63,7 @@ fn record4(flow: Address) -> Option<()> {
 
 #[inline(always)]
 fn record6(flow: Address) -> Option<()> {
-    if read::<u8>(flow, Field::Flow6Protocol) != IPPROTO_UDP || read::<u32>(flow, Field::Flow6Iif) != OUTPUT
-    {
+    if read::<u8>(flow, Field::Flow6Protocol) != IPPROTO_UDP || read::<u32>(flow, Field::Flow6Iif) != OUTPUT {
         return None;
     }
     let (local, remote) = (read(flow, Field::Flow6Local), read(flow, Field::Flow6Remote));

@@ -75,7 +75,8 @@ impl Draft {
     #[inline(always)]
     pub fn text(self, most: usize, source: Address) -> u64 {
         // SAFETY: a masked cursor and at most COPY bytes stay inside; the helper checks the source.
-        let length = unsafe { generated::bpf_probe_read_kernel_str(self.place(), most as u32, source as *const _) };
+        let length =
+            unsafe { generated::bpf_probe_read_kernel_str(self.place(), most as u32, source as *const _) };
         let length = if length > 0 { length as u64 & (COPY as u64 - 1) } else { 0 };
         self.move_to(self.size() + length);
         length

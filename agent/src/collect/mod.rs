@@ -1,1 +1,113 @@
-//! The collections, most volatile first.
+//! The collections, one file each, in order of volatility. They run in a process of their own that may hang or be
+//! killed; what they have taken by then is in the bag.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::bundle::{Bag, writer};
+use crate::capture::job::Job;
+use crate::event::ProcessId;
+use crate::history::tree::Tree;
+use crate::plan::{Plan, Step};
+
+#[path = "../system/process/mod.rs"]
+mod system;
+
+mod attempts;
+mod core;
+mod exe;
+mod file;
+mod freeze;
+mod history;
+mod image;
+mod memory;
+mod procdir;
+mod process;
+mod segments;
+mod stash;
+mod tree;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+use attempts::Attempts;
+pub use attempts::Progress;
+
+/// What a collection works with.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// What was asked for.
+    pub job: &'a Job,
+    /// The process tree, with the exited.
+    pub tree: &'a Tree,
+    /// Whom the trigger means.
+    pub targets: &'a [ProcessId],
+    /// What will be taken.
+    pub plan: Plan,
+    /// When the collector must have ended.
+    pub deadline: Instant,
+    /// Processes that were stopped, and for how long: for the manifest.
+    pub frozen: Vec<Frozen>,
+    /// What each socket is, by inode number, once the network was looked at.
+    sockets: HashMap<u64, String>,
+}
+
+/// A process that was stopped to read its registers and memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Frozen {
+    /// Which.
+    pub process: ProcessId,
+    /// Threads that were stopped.
+    pub threads: usize,
+    /// For how long, in microseconds, from the first thread's stop to the last one's release.
+    pub micros: u64,
+}
+
+impl<'a> Context<'a> {
+    /// A context for `plan`, before anything was taken.
+    pub fn new(
+        job: &'a Job,
+        tree: &'a Tree,
+        targets: &'a [ProcessId],
+        plan: Plan,
+        deadline: Instant,
+    ) -> Self {
+        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), sockets: HashMap::new() }
+    }
+}
+
+/// A collection.
+struct Collection {
+    name: &'static str,
+    step: Step,
+    run: fn(&mut Context<'_>, &mut Attempts<'_>) -> Result<(), writer::Error>,
+}
+
+/// All collections, most volatile first.
+const ORDER: &[Collection] = &[
+    Collection { name: "history", step: Step::History, run: history::run },
+    Collection { name: "tree", step: Step::Tree, run: tree::run },
+    Collection { name: "process", step: Step::Process, run: process::run },
+    Collection { name: "exe", step: Step::Exe, run: exe::run },
+    Collection { name: "stash", step: Step::Stash, run: stash::run },
+    Collection { name: "memory", step: Step::Memory, run: memory::run },
+];
+
+/// Runs the plan's collections. An error means that the bag cannot be written any further; everything else that goes
+/// wrong is an attempt's outcome.
+pub fn run(
+    context: &mut Context<'_>,
+    bag: &mut Bag,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), writer::Error> {
+    let mut attempts = Attempts::new(bag, progress, &context.plan.limits, context.deadline);
+    for collection in ORDER {
+        if context.plan.steps.contains(&collection.step) {
+            attempts.begin(collection.name);
+            (collection.run)(context, &mut attempts)?;
+        }
+    }
+    Ok(())
+}

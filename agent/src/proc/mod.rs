@@ -3,12 +3,18 @@
 //! Pure parsers: the caller reads the file, bounded; what comes back is values, or an error that names the field.
 
 mod cgroup;
+mod maps;
+mod mountinfo;
+mod net;
 mod ns;
 mod nul;
 mod stat;
 mod status;
 
 pub use cgroup::{Membership, memberships, unified_path};
+pub use maps::{Mapping, device_memory, mappings};
+pub use mountinfo::{Mount, mounts};
+pub use net::{InetSocket, UnixSocket, inet_sockets, tcp_state, unix_sockets};
 pub use ns::namespace_inode;
 pub use nul::{Cut, nul_separated};
 pub use stat::Stat;

@@ -1,0 +1,265 @@
+//! Process memory as an ELF core of the pages that are there. What is not in it stands beside it, in `core.json`.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use nix::unistd::{SysconfVar, sysconf};
+use serde::Serialize;
+
+use super::attempts::{Attempts, Found, Miss};
+use super::core::{Subject, head};
+use super::exe::MOUNTINFO_MAX;
+use super::file::Remote;
+use super::freeze::Stop;
+use super::image::{Image, Reading};
+use super::procdir::ProcDir;
+use super::segments::{Hole, Selection, hexadecimal, select};
+use super::system::pagemap::{self, PageRun};
+use super::{Context, Frozen};
+use crate::bundle::writer::Error;
+use crate::bundle::{Name, Outcome};
+use crate::plan::InScope;
+use crate::proc::{Mapping, Status, device_memory, mappings};
+use crate::text::Bytes;
+
+/// `maps` of a process with the 65,530 mappings the kernel allows by default has some 10 MiB.
+const MAPS_MAX: u64 = 32 << 20;
+const SMAPS_MAX: u64 = 128 << 20;
+const TEXT_MAX: u64 = 4 << 20;
+
+/// A process is held this long at most; what was not read by then is read while it runs.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Runs of present pages of one process; more are a hole.
+const RUNS_MAX: usize = 1 << 20;
+
+/// Room for headers and notes, beside the pages.
+const HEAD_ROOM: u64 = 16 << 20;
+
+pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    let scope: Vec<InScope> = context.plan.scope.iter().filter(|one| one.core).cloned().collect();
+    attempts.expect(scope.len().saturating_mul(2));
+    scope.iter().try_for_each(|one| process(context, one, attempts))
+}
+
+/// What is said of one core.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Threads that were stopped.
+    stopped: usize,
+    /// Threads that could not be stopped, whose registers are zeros, and why.
+    not_stopped: Vec<(u32, String)>,
+    threads: usize,
+    reading: Reading,
+    segments: usize,
+    mappings: Vec<Row>,
+    /// Chosen not to be read, and why.
+    holes: Vec<Hole>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    #[serde(serialize_with = "hexadecimal")]
+    start: u64,
+    #[serde(serialize_with = "hexadecimal")]
+    end: u64,
+    permissions: String,
+    path: Bytes,
+    /// Bytes that are in memory or swap.
+    present: u64,
+}
+
+fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    let short = one.id.short();
+    let subject = format!("{short} memory");
+    let dir = match ProcDir::open(&context.job.places.proc, one.id) {
+        Ok(dir) if dir.is_agent() => {
+            return attempts.miss(subject, Miss::refused("it is a process of the agent itself"));
+        }
+        Ok(dir) if dir.stat.is_kernel_thread() => {
+            return attempts.miss(subject, Miss::refused("a kernel thread has no memory of its own"));
+        }
+        Ok(dir) => dir,
+        Err(miss) => return attempts.miss(subject, miss),
+    };
+    let report = RefCell::new(Report::default());
+    let reading = RefCell::new(Reading::default());
+    let name = Name::data(&["process", &short, "core"]);
+    let taken = attempts.take_and_judge(
+        subject,
+        &name,
+        |room| core(&dir, room.memory.min(room.bytes.saturating_sub(HEAD_ROOM)), &report, &reading),
+        || reading.borrow().lack(),
+    )?;
+    let mut report = report.into_inner();
+    report.reading = reading.into_inner();
+    if report.stopped > 0 {
+        let micros = report.reading.frozen_us;
+        context.frozen.push(Frozen { process: one.id, threads: report.stopped, micros });
+    }
+    if taken {
+        attempts.spend_memory(report.reading.read);
+        let name = Name::data(&["process", &short, "core.json"]);
+        attempts.take(format!("{short} memory report"), &name, |_| Found::json(&report))?;
+    }
+    Ok(())
+}
+
+fn core<'r>(
+    dir: &ProcDir,
+    budget: u64,
+    report: &RefCell<Report>,
+    reading: &'r RefCell<Reading>,
+) -> Result<Found<'r>, Miss> {
+    let page = page_size()?;
+    if budget < page {
+        return Err(Miss::new(Outcome::OverBudget, "the memory budget was used up before it"));
+    }
+    let open = |name| dir.file(name).map_err(|error| Miss::at(&format!("open {name}"), &error));
+    let (mem, pages) = (open("mem")?, open("pagemap")?);
+    let (status, _) = dir.text("status", TEXT_MAX)?;
+    let status = Status::parse(&status).unwrap_or_default();
+    let (auxv, _) = dir.text("auxv", TEXT_MAX)?;
+    let (command_line, _) = dir.text("cmdline", TEXT_MAX)?;
+    let forbidden = Forbidden::of(dir);
+
+    let mut stop = Stop::all(dir);
+    let frozen_since = Instant::now();
+    let threads = stop.threads(dir.id().pid);
+    let (maps, cut) = dir.text("maps", MAPS_MAX)?;
+    dir.check()?;
+    let mappings = mappings(&maps);
+    if mappings.is_empty() {
+        return Err(Miss::new(Outcome::Gone, "it has no memory (any more)"));
+    }
+    let mut holes = Vec::new();
+    let present = present(&pages, page, &mappings, &forbidden, &mut holes);
+    let Selection { segments, holes: over, bytes } = select(&present, page, budget);
+    holes.extend(over);
+    let subject = Subject {
+        stat: &dir.stat,
+        uid: status.uids[1],
+        gid: status.gids[1],
+        command_line: &command_line,
+        auxv: &auxv,
+        mappings: &mappings,
+        threads: &threads,
+        page,
+    };
+    let head = head(&subject, &segments);
+    let lack = lack(&stop, &holes, cut);
+    let mut report = report.borrow_mut();
+    report.stopped = stop.len();
+    report.threads = threads.len();
+    report.not_stopped.clone_from(&stop.refused);
+    report.segments = segments.len();
+    report.mappings = present.iter().map(|(mapping, runs)| row(mapping, runs)).collect();
+    report.holes = holes;
+    let size = u64::try_from(head.len()).unwrap_or(u64::MAX).saturating_add(bytes);
+    let image = Image::new(head, &segments, mem, page, stop, frozen_since + PAUSE_MAX, reading);
+    Ok(Found::stream(image, size).lacking(lack))
+}
+
+fn lack(stop: &Stop, holes: &[Hole], cut: Option<Miss>) -> Option<Miss> {
+    let mut lacks: Vec<String> = cut.into_iter().map(|cut| format!("maps {}", cut.detail)).collect();
+    if let Some((tid, why)) = stop.refused.first() {
+        lacks.push(format!("{} threads without registers, such as {tid}: {why}", stop.refused.len()));
+    }
+    if let Some(hole) = holes.first() {
+        lacks.push(format!("{} ranges left out, such as {:#x}: {}", holes.len(), hole.start, hole.why));
+    }
+    (!lacks.is_empty()).then(|| Miss::partial(lacks.join("; ")))
+}
+
+/// Memory that must not be touched.
+struct Forbidden {
+    device: HashSet<u64>,
+    remote: Remote,
+}
+
+impl Forbidden {
+    fn of(dir: &ProcDir) -> Self {
+        let text = |name, max| dir.text(name, max).map(|(text, _)| text).unwrap_or_default();
+        Self {
+            device: device_memory(&text("smaps", SMAPS_MAX)),
+            remote: Remote::of(&text("mountinfo", MOUNTINFO_MAX)),
+        }
+    }
+
+    fn why(&self, mapping: &Mapping) -> Option<&'static str> {
+        let path = mapping.path.as_slice();
+        let shared_memory = path.starts_with(b"/dev/shm/") || path.starts_with(b"/dev/zero");
+        match path {
+            b"[vvar]" | b"[vsyscall]" | b"[vvar_vclock]" => Some("a page of the kernel's"),
+            _ if self.device.contains(&mapping.start) => Some("device memory"),
+            _ if path.starts_with(b"/dev/") && !shared_memory => Some("a device"),
+            _ if mapping.inode != 0 && self.remote.has(mapping.device) => {
+                Some("a file of a network or user-space file system, which may hang")
+            }
+            _ => None,
+        }
+    }
+}
+
+fn present(
+    pages: &std::fs::File,
+    page: u64,
+    mappings: &[Mapping],
+    forbidden: &Forbidden,
+    holes: &mut Vec<Hole>,
+) -> Vec<(Mapping, Vec<PageRun>)> {
+    let mut left = RUNS_MAX;
+    let mut all = Vec::with_capacity(mappings.len());
+    for mapping in mappings {
+        let (start, end) = (mapping.start, mapping.end);
+        let mut hole = |why: String| holes.push(Hole { start, end, why });
+        let mut runs = Vec::new();
+        if let Some(why) = forbidden.why(mapping) {
+            // The kernel's own pages are the same in every process, and nobody misses them.
+            if why != "a page of the kernel's" {
+                hole(why.to_owned());
+            }
+        } else if mapping.path.as_slice() == b"[vdso]" {
+            // The kernel's own few pages, there whether they were touched or not.
+            runs.push(PageRun { start, end, file: false });
+        } else {
+            match pagemap::present(pages, page, start, end, left) {
+                Ok(found) => runs = found,
+                Err(error) => hole(format!("ask which pages are present: {error}")),
+            }
+        }
+        left = left.saturating_sub(runs.len());
+        if left == 0 {
+            hole("more runs of pages than are looked at".to_owned());
+        }
+        all.push((mapping.clone(), runs));
+    }
+    all
+}
+
+fn row(mapping: &Mapping, runs: &[PageRun]) -> Row {
+    let flag = |set, letter| if set { letter } else { '-' };
+    let permissions = [
+        flag(mapping.read, 'r'),
+        flag(mapping.write, 'w'),
+        flag(mapping.exec, 'x'),
+        if mapping.shared { 's' } else { 'p' },
+    ];
+    Row {
+        start: mapping.start,
+        end: mapping.end,
+        permissions: permissions.iter().collect(),
+        path: mapping.path.clone(),
+        present: runs.iter().map(|run| run.end - run.start).sum(),
+    }
+}
+
+fn page_size() -> Result<u64, Miss> {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| u64::try_from(size).ok());
+    size.filter(|size| size.is_power_of_two()).ok_or_else(|| Miss::refused("the page size is not known"))
+}
+
+#[cfg(test)]
+#[path = "memory_test.rs"]
+mod tests;

@@ -1,0 +1,123 @@
+//! One process's directory in /proc, pinned: everything is read below one open descriptor, which answers ESRCH after
+//! the process has gone and never shows another one that got its pid.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use nix::dir::Dir;
+use nix::fcntl::{OFlag, open, openat, readlinkat};
+use nix::sys::stat::Mode;
+
+use super::attempts::{Found, Miss, read_bounded};
+use super::system::statx;
+use crate::bundle::Outcome;
+use crate::event::ProcessId;
+use crate::proc::Stat;
+
+/// `stat` is one line; the name in it has at most 64 bytes.
+const STAT_MAX: u64 = 4096;
+
+/// A living process, as long as it lives.
+#[derive(Debug)]
+pub(super) struct ProcDir {
+    fd: OwnedFd,
+    id: ProcessId,
+    /// As it was when it was opened.
+    pub(super) stat: Stat,
+}
+
+impl ProcDir {
+    /// The directory of `id` below `proc`, if the pid still means that process.
+    pub(super) fn open(proc: &Path, id: ProcessId) -> Result<Self, Miss> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = open(&proc.join(id.pid.to_string()), flags, Mode::empty())
+            .map_err(|errno| Miss::at("open its directory in /proc", &errno.into()))?;
+        let stat = stat_below(fd.as_fd(), &id)?;
+        Ok(Self { fd, id, stat })
+    }
+
+    pub(super) fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// Whether it runs the agent's own executable.
+    pub(super) fn is_agent(&self) -> bool {
+        let file = |fd: io::Result<OwnedFd>| {
+            let attributes = statx(fd.ok()?, c"").ok()?;
+            Some((attributes.device, attributes.inode))
+        };
+        let own = open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+        file(self.path("exe")).is_some_and(|exe| Some(exe) == file(own.map_err(io::Error::from)))
+    }
+
+    /// Whether it is still that process. After an exit the answer is `gone`.
+    pub(super) fn check(&self) -> Result<(), Miss> {
+        stat_below(self.fd.as_fd(), &self.id).map(drop)
+    }
+
+    /// A file below the directory, never followed where it is a link.
+    pub(super) fn file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+        Ok(openat(&self.fd, name, flags, Mode::empty())?.into())
+    }
+
+    /// What a magic link (`exe`, `fd/3`) leads to, as a path descriptor: nothing is opened yet.
+    pub(super) fn path(&self, name: &str) -> io::Result<OwnedFd> {
+        Ok(openat(&self.fd, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+    }
+
+    /// A text, at most `max` bytes of it.
+    pub(super) fn text(&self, name: &str, max: u64) -> Result<(Vec<u8>, Option<Miss>), Miss> {
+        let file = self.file(name).map_err(|error| Miss::at("open", &error))?;
+        let (bytes, whole) = read_bounded(file, max).map_err(|error| Miss::at("read", &error))?;
+        Ok((bytes, (!whole).then(|| Miss::partial(format!("cut at {max} bytes")))))
+    }
+
+    /// A text as an artifact.
+    pub(super) fn found(&self, name: &str, max: u64) -> Result<Found<'static>, Miss> {
+        let (bytes, lack) = self.text(name, max)?;
+        Ok(Found::bytes(bytes).lacking(lack))
+    }
+
+    /// Where a link says it leads.
+    pub(super) fn link(&self, name: &str) -> io::Result<Vec<u8>> {
+        Ok(readlinkat(&self.fd, name)?.into_vec())
+    }
+
+    /// The numbers that name the entries of a directory (`fd`, `task`), at most `most`, and whether these are all.
+    pub(super) fn numbers(&self, name: &str, most: usize) -> io::Result<(Vec<u32>, bool)> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let mut dir = Dir::openat(&self.fd, name, flags, Mode::empty())?;
+        let mut numbers = Vec::new();
+        for entry in dir.iter() {
+            let entry = entry?;
+            let Some(number) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            if numbers.len() >= most {
+                return Ok((numbers, false));
+            }
+            numbers.push(number);
+        }
+        numbers.sort_unstable();
+        Ok((numbers, true))
+    }
+}
+
+fn stat_below(fd: BorrowedFd<'_>, id: &ProcessId) -> Result<Stat, Miss> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let file: File = openat(fd, "stat", flags, Mode::empty())
+        .map_err(|errno| Miss::at("open stat", &errno.into()))?
+        .into();
+    let (text, _) = read_bounded(file, STAT_MAX).map_err(|error| Miss::at("read stat", &error))?;
+    let stat = Stat::parse(&text).map_err(|error| Miss::refused(error.to_string()))?;
+    if stat.start == id.start {
+        Ok(stat)
+    } else {
+        let detail = format!("pid {} now belongs to a process that started at {}", id.pid, stat.start);
+        Err(Miss::new(Outcome::IdentityChanged, detail))
+    }
+}

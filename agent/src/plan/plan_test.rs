@@ -1,0 +1,85 @@
+use jiff::Timestamp;
+
+use super::*;
+use crate::collect::testing;
+use crate::event::{Action, BootId, Event, Exit, Fork, Source};
+use crate::history::tree::Bounds;
+use crate::text::Bytes;
+
+fn id(pid: u32) -> ProcessId {
+    ProcessId { boot: BootId([1; 16]), pid, start: u64::from(pid) }
+}
+
+fn apply(tree: &mut Tree, pid: u32, action: Action) {
+    let time = Timestamp::from_second(i64::from(pid)).unwrap();
+    tree.apply(&Event { time, source: Source::Scan, process: id(pid), action });
+}
+
+/// init 1 → service 10 → sh 20 (exited) → x 30 → orphan 40; 10 → 50; 1 → sshd 60.
+fn tree() -> Tree {
+    let mut tree = Tree::new(Bounds::RECORDER);
+    for (parent, pid) in [(0, 1), (1, 10), (10, 20), (20, 30), (30, 40), (10, 50), (1, 60)] {
+        let parent = (parent != 0).then(|| id(parent));
+        apply(&mut tree, pid, Action::Fork(Fork { parent, name: Bytes::from("x") }));
+    }
+    for pid in [20, 30] {
+        apply(&mut tree, pid, Action::Exit(Exit { code: 0, signal: 0 }));
+    }
+    tree
+}
+
+fn scope(profile: Profile, targets: &[ProcessId]) -> Vec<(u32, Why, bool)> {
+    let mut job = testing::job();
+    job.profile = profile;
+    plan(&job, &tree(), targets).scope.iter().map(|one| (one.id.pid, one.why, one.core)).collect()
+}
+
+#[test]
+fn the_scope_goes_from_the_target_outwards_and_through_exited_links() {
+    assert_eq!(
+        scope(Profile::Triage, &[id(20)]),
+        [
+            (20, Why::Target, false),
+            (30, Why::Descendant, false),
+            (40, Why::Descendant, true),
+            (10, Why::Ancestor, false),
+            (50, Why::Service, false),
+        ]
+    );
+}
+
+#[test]
+fn without_a_target_all_get_state_and_none_a_core() {
+    let all = scope(Profile::Triage, &[]);
+    assert_eq!(all.len(), 7);
+    assert!(all.iter().all(|(_, why, core)| *why == Why::Host && !core));
+    let exited: Vec<u32> = all.iter().map(|(pid, ..)| *pid).skip(5).collect();
+    assert_eq!(exited, [30, 20], "the exited come last");
+}
+
+#[test]
+fn the_profile_decides_about_memory_and_steps() {
+    assert!(scope(Profile::Volatile, &[id(40)]).iter().all(|(_, _, core)| !core));
+    assert!(
+        scope(Profile::Full, &[id(40)]).iter().all(|(pid, _, core)| *core == !matches!(pid, 20 | 30)),
+        "only the living have memory"
+    );
+    let mut job = testing::job();
+    job.profile = Profile::Volatile;
+    assert_eq!(plan(&job, &tree(), &[]).steps, [Step::History, Step::Tree, Step::Network, Step::Process]);
+}
+
+#[test]
+fn an_unknown_target_is_still_a_target_and_counts_as_living() {
+    assert_eq!(scope(Profile::Triage, &[id(99)]), [(99, Why::Target, true)]);
+}
+
+#[test]
+fn a_host_with_too_many_processes_is_cut_and_says_so() {
+    let mut tree = tree();
+    for pid in 100..u32::try_from(SCOPE_MAX).unwrap() + 200 {
+        apply(&mut tree, pid, Action::Fork(Fork { parent: Some(id(1)), name: Bytes::from("x") }));
+    }
+    let plan = plan(&testing::job(), &tree, &[]);
+    assert_eq!((plan.scope.len(), plan.left_out), (SCOPE_MAX, 107));
+}
