@@ -17,7 +17,6 @@ pub struct Kernel {
     pub version: String,
     suites: Vec<String>,
     package: String,
-    alternative: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -62,8 +61,7 @@ impl Kernel {
 
     fn newest(&self, apt: &Apt) -> Result<String> {
         let names = output(apt.command("apt-cache").arg("pkgnames"))?;
-        let patterns = [Some(&self.package), self.alternative.as_ref()];
-        match patterns.into_iter().flatten().find_map(|pattern| newest(&names, pattern)) {
+        match newest(&names, &self.package) {
             Some(name) => Ok(name.to_owned()),
             None => {
                 bail!("no package `{}` in {}: adapt tests/kernels.toml", self.package, self.suites.join(", "))
