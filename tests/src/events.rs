@@ -1,5 +1,9 @@
 //! Reading the agent's events as anyone would: JSON with ECS names.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
@@ -55,6 +59,23 @@ impl<'a> Process<'a> {
         ensure!(reported.ends_with(&ending), "{}: parent {reported}, and it is {ending}", self.id);
         Ok(())
     }
+}
+
+/// The events of a folder of segments, read as anyone can: `zstd -dc FILE`, a line each.
+pub fn read(folder: &Path) -> Result<Vec<Value>> {
+    let mut segments: Vec<_> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+    segments.sort();
+    let mut events = Vec::new();
+    for segment in segments {
+        let output =
+            Command::new("zstd").args(["-dcq"]).arg(&segment).output().context("cannot start zstd")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "zstd -dc {}: {said}", segment.display());
+        for line in output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            events.push(serde_json::from_slice(line).with_context(|| segment.display().to_string())?);
+        }
+    }
+    Ok(events)
 }
 
 /// Fails when events were lost, or a time passed unseen.

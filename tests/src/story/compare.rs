@@ -1,14 +1,13 @@
 //! What the bundle holds against what happened.
 
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::digest::sha256;
 use crate::drill::{CALLBACKS, Record};
-use crate::events::{Process, nothing_was_lost};
+use crate::events::{self, Process, nothing_was_lost};
 use crate::judges::Bag;
 use crate::net::ATTACKER;
 use crate::proc::Seen;
@@ -30,22 +29,7 @@ impl<'a> Evidence<'a> {
     /// Reads the bag with tools that are not ours (zstd).
     pub fn of(bag: &'a Bag) -> Result<Self> {
         let manifest = serde_json::from_slice(&fs::read(bag.file("capture.json"))?)?;
-        let mut segments: Vec<_> =
-            fs::read_dir(bag.file("data/history"))?.flatten().map(|entry| entry.path()).collect();
-        segments.sort();
-        let mut events = Vec::new();
-        for segment in segments {
-            let output = Command::new("zstd").args(["-dcq"]).arg(&segment).output()?;
-            ensure!(
-                output.status.success(),
-                "zstd -dc {}: {}",
-                segment.display(),
-                String::from_utf8_lossy(&output.stderr)
-            );
-            for line in output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                events.push(serde_json::from_slice(line).with_context(|| segment.display().to_string())?);
-            }
-        }
+        let events = events::read(&bag.file("data/history"))?;
         Ok(Self { bag, manifest, events })
     }
 
