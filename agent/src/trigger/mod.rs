@@ -105,6 +105,9 @@ mod alertmanager;
 mod falco;
 mod field;
 mod generic;
+mod hint;
+pub mod resolve;
+mod said;
 
 impl Severity {
     /// The severity a sender's word means, in any case; `None` for a word nobody taught us.
