@@ -8,27 +8,28 @@
 
 // The vocabulary that everyone shares.
 pub mod event;
-pub mod proc;
 pub mod text;
+pub mod proc;
 
 // The way of the evidence.
-pub mod bundle;
+pub mod kernel;
+pub mod history;
+pub mod trigger;
+pub mod plan;
 pub mod capture;
 pub mod collect;
-pub mod door;
-pub mod history;
-pub mod kernel;
-pub mod plan;
-pub mod report;
+pub mod bundle;
 pub mod store;
-pub mod trigger;
+pub mod door;
+pub mod report;
 
 // The processes, and how they speak.
-pub mod ipc;
 pub mod recorder;
+pub mod ipc;
 pub mod system;
 
 // What the user typed.
 pub mod cli;
 pub mod cmd;
 pub mod config;
+pub mod doctor;

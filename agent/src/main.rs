@@ -1,2 +1,7 @@
-//! The binary `afterimage`.
-fn main() {}
+//! The binary `afterimage`: parse, call, exit.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    afterimage::cli::main().into()
+}

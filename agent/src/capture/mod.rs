@@ -1,3 +1,5 @@
 //! The act: a collector of its own for each trigger, watched, its bag sealed however it ends.
 
 pub mod job;
+pub mod message;
+pub mod supervise;

@@ -1,7 +1,15 @@
 //! One page per subcommand.
 
+pub mod bundle;
+pub mod capture;
+pub mod config;
+pub mod doctor;
 pub mod history;
+pub mod key;
+pub mod run;
+pub mod status;
 pub mod watch;
+pub mod worker;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

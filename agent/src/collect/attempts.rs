@@ -5,17 +5,17 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use nix::errno::Errno;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bundle::writer::Error;
 use crate::bundle::{Attempt, Bag, Name, Outcome};
 use crate::capture::job::Limits;
 
 /// How far a collection is; many a second, for whoever watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Which collection.
-    pub collection: &'static str,
+    pub collection: String,
     /// Attempts so far.
     pub done: u64,
     /// Attempts expected; 0 where that is not known.
@@ -269,7 +269,7 @@ impl<'a> Attempts<'a> {
 
     fn report(&mut self) {
         let Self { collection, done, total, taken, .. } = *self;
-        (self.progress)(Progress { collection, done, total, bytes: taken });
+        (self.progress)(Progress { collection: collection.to_owned(), done, total, bytes: taken });
     }
 }
 

@@ -12,8 +12,7 @@ use crate::event::ProcessId;
 use crate::history::tree::Tree;
 use crate::plan::{Plan, Step};
 
-#[path = "../system/process/mod.rs"]
-mod system;
+use crate::system::process as system;
 
 mod attempts;
 mod core;

@@ -8,12 +8,11 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
 use crate::ipc::Channel;
+use crate::system::prison;
 
 mod auth;
 mod content;
 mod link;
-#[path = "../system/prison.rs"]
-mod prison;
 mod problem;
 mod range;
 mod routes;

@@ -26,7 +26,9 @@ fn exec(second: i64, pid: u32, path: &str) -> Event {
 
 fn tree(bounds: Bounds, events: &[Event]) -> Tree {
     let mut tree = Tree::new(bounds);
-    events.iter().for_each(|event| tree.apply(event));
+    for event in events {
+        tree.apply(event);
+    }
     tree
 }
 

@@ -23,6 +23,7 @@ mod kind {
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
     pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
     pub(super) const DATASEC: u32 = 15;
@@ -116,6 +117,18 @@ impl<'a> Btf<'a> {
             }
         }
         Some(())
+    }
+
+    /// The number of the function `name`, for programs that are attached to one.
+    pub(super) fn function(&self, name: &str) -> Result<u32, Error> {
+        let is_it = |&at: &usize| {
+            self.record(at).is_some_and(|record| {
+                record.kind == kind::FUNC && self.name(record.name) == Some(name.as_bytes())
+            })
+        };
+        // Numbers begin at 1; 0 is `void`.
+        let found = self.types.iter().position(is_it).and_then(|index| u32::try_from(index + 1).ok());
+        found.ok_or_else(|| Error::Missing(name.to_owned()))
     }
 
     /// Where `structure.member.member` lies. A path of one name gives the structure's own size.

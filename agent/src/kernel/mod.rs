@@ -70,6 +70,17 @@ pub enum Error {
     Blind(String),
 }
 
+/// The number by which the running kernel's BTF knows the function `name`.
+pub fn function_id(name: &str) -> Result<u32, Error> {
+    let path = PathBuf::from(probe::VMLINUX);
+    let data = std::fs::read(&path).map_err(|source| Error::File {
+        step: "reading the kernel's types",
+        path,
+        source,
+    })?;
+    Ok(btf::Btf::parse(&data)?.function(name)?)
+}
+
 /// The identity of this boot, from `sys/kernel/random/boot_id` below `proc_root`.
 pub fn boot_id(proc_root: &Path) -> Result<BootId, Error> {
     let path = proc_root.join("sys/kernel/random/boot_id");

@@ -27,7 +27,7 @@ use crate::text::hex;
 /// The object that `cargo xtask ebpf` builds from ebpf/.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/built/probe.o");
 
-const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// How to start.
 #[derive(Clone, Debug)]

@@ -105,7 +105,9 @@ mod tests {
 
     fn printed(events: &[Event]) -> String {
         let mut tree = Tree::new(Bounds::COLLECTOR);
-        events.iter().for_each(|event| tree.apply(event));
+        for event in events {
+            tree.apply(event);
+        }
         let nodes: Vec<&Node> = tree.nodes().collect();
         let mut out = Vec::new();
         print(&nodes, Style::default(), &|node| (node.id.pid == 3).then(|| "target".to_owned()), &mut out)

@@ -1,7 +1,10 @@
 //! The only unsafe code in the agent.
 
 pub mod bpf;
+pub mod bpf_try;
 pub mod held;
+pub mod prison;
+pub mod process;
 pub mod socket;
 pub mod spawn;
 pub mod stat;

@@ -1,0 +1,58 @@
+//! `afterimage status`: how the recorder does.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use super::{Context, Error, Exit};
+use crate::ipc::{Reply, Request};
+
+/// Shows how the recorder does: sight, losses, captures, door.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {}
+
+/// Asks the recorder and prints its answer.
+pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, Error> {
+    let channel = super::connect(context)?;
+    channel.send(&Request::Status, &[]).map_err(Error::failed)?;
+    let Some((Reply::Status(status), _)) = channel.recv::<Reply>().map_err(Error::failed)? else {
+        return Err(Error::failed("the recorder gave no status"));
+    };
+    if context.json {
+        context.print_json(&status)?;
+        return Ok(Exit::Done);
+    }
+    let mut out = context.out();
+    let text = |pointer: &str| match status.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) if !value.is_null() => value.to_string(),
+        _ => "-".to_owned(),
+    };
+    writeln!(
+        out,
+        "recorder   {} since {} on {} ({})",
+        text("/version"),
+        text("/started"),
+        text("/host"),
+        text("/kernel")
+    )?;
+    writeln!(out, "sight      {}", text("/sight"))?;
+    writeln!(
+        out,
+        "events     {} kept, {} lost in the kernel, {} lost at the disk",
+        text("/counts/recorder/events"),
+        text("/counts/kernel/lost"),
+        text("/counts/recorder/history_lost"),
+    )?;
+    writeln!(
+        out,
+        "stash      {} executables kept, {} missed",
+        text("/counts/recorder/stashed"),
+        text("/counts/recorder/stash_missed")
+    )?;
+    writeln!(out, "processes  {} in memory", text("/processes"))?;
+    writeln!(out, "captures   {} running, {} waiting", text("/captures/running"), text("/captures/waiting"))?;
+    writeln!(out, "door       {} (pid {})", text("/door/listen"), text("/door/pid"))?;
+    out.flush()?;
+    Ok(Exit::Done)
+}

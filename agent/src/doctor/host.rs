@@ -1,0 +1,79 @@
+//! What there is to find out, read from the host.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::ipc::Channel;
+use crate::recorder::Host;
+use crate::system::bpf_try;
+
+/// Everything that is judged.
+#[derive(Clone, Debug)]
+pub(super) struct Findings {
+    pub(super) root: bool,
+    pub(super) kernel: String,
+    /// Numbers of the capabilities in force (capability.h).
+    pub(super) capabilities: u64,
+    pub(super) initial_pid_namespace: bool,
+    pub(super) btf: bool,
+    /// The active security modules, comma separated; `None` where securityfs is not mounted.
+    pub(super) modules: Option<String>,
+    pub(super) lockdown: Option<String>,
+    /// What the kernel answers to a program of this kind; `None` when it was not tried.
+    pub(super) fentry: Option<Result<(), String>>,
+    pub(super) lsm: Option<Result<(), String>>,
+    pub(super) kprobes: bool,
+    pub(super) kcore: bool,
+    /// `kernel.yama.ptrace_scope`, where there is Yama.
+    pub(super) yama: Option<String>,
+    pub(super) door_user: bool,
+    pub(super) free_bytes: Option<u64>,
+    pub(super) reserve_bytes: u64,
+    pub(super) state: String,
+    pub(super) recorder: bool,
+}
+
+impl Findings {
+    pub(super) fn gather(config: &Config, root: bool) -> Self {
+        let paths = &config.paths;
+        let host = Host::read(config);
+        let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let passwd = std::fs::read(paths.root.join("etc/passwd")).unwrap_or_default();
+        let user = &config.door.user;
+        let door_user =
+            user.parse::<u32>().is_ok() || crate::door::user::find(&passwd, user.as_bytes()).is_some();
+        Self {
+            root,
+            kernel: host.as_ref().map_or_else(|_| "unknown".to_owned(), |host| host.kernel.clone()),
+            capabilities: capabilities(&paths.proc),
+            initial_pid_namespace: host.is_ok_and(|host| host.initial_pid_namespace),
+            btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+            modules: read("/sys/kernel/security/lsm"),
+            lockdown: read("/sys/kernel/security/lockdown"),
+            fentry: root.then(bpf_try::fentry),
+            lsm: root.then(bpf_try::lsm),
+            kprobes: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
+            kcore: std::fs::File::open(paths.proc.join("kcore")).is_ok(),
+            yama: read("/proc/sys/kernel/yama/ptrace_scope"),
+            door_user,
+            free_bytes: free(&paths.state),
+            reserve_bytes: config.captures.reserve_bytes,
+            state: paths.state.display().to_string(),
+            recorder: Channel::connect(&paths.socket).is_ok(),
+        }
+    }
+}
+
+/// `CapEff` of `/proc/self/status`; 0 where it cannot be read.
+fn capabilities(proc: &Path) -> u64 {
+    let status = std::fs::read_to_string(proc.join("self/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Free bytes of the nearest folder above `state` that exists.
+fn free(state: &Path) -> Option<u64> {
+    let folder = state.ancestors().find(|folder| folder.exists())?;
+    let file = std::fs::File::open(folder).ok()?;
+    crate::store::free_bytes(std::os::fd::AsFd::as_fd(&file)).ok()
+}

@@ -1,0 +1,78 @@
+//! A helper process of the recorder: started, and started again when it ends, but not in a frenzy.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::ipc::Channel;
+use crate::system::spawn;
+
+/// The least time between two starts.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// One helper: the subcommand `name`, which finds its channel at descriptor 3.
+pub(super) struct Helper {
+    name: &'static str,
+    arguments: Vec<OsString>,
+    child: Option<Child>,
+    started: Option<Instant>,
+}
+
+impl Helper {
+    /// A helper that does not run yet.
+    pub(super) fn new(name: &'static str, arguments: Vec<OsString>) -> Self {
+        Self { name, arguments, child: None, started: None }
+    }
+
+    /// Starts it, unless it was started a moment ago; the recorder's end of the channel.
+    pub(super) fn restart(&mut self, now: Instant) -> Option<Channel> {
+        if self.may_start(now) { self.start() } else { None }
+    }
+
+    /// Whether the last start is long enough ago.
+    pub(super) fn may_start(&self, now: Instant) -> bool {
+        self.started.is_none_or(|started| now.saturating_duration_since(started) >= PAUSE)
+    }
+
+    /// Starts it; the recorder's end of the channel. A failure is in the log.
+    pub(super) fn start(&mut self) -> Option<Channel> {
+        self.start_with(None)
+    }
+
+    /// Starts it with one more descriptor, at number 4.
+    pub(super) fn start_with(&mut self, descriptor: Option<OwnedFd>) -> Option<Channel> {
+        self.end();
+        self.started = Some(Instant::now());
+        let (ours, theirs) = match Channel::pair() {
+            Ok(pair) => pair,
+            Err(failure) => {
+                tracing::error!("the {} cannot be started: {failure}", self.name);
+                return None;
+            }
+        };
+        let mut arguments = vec![OsStr::new(self.name)];
+        arguments.extend(self.arguments.iter().map(OsString::as_os_str));
+        let descriptors: Vec<OwnedFd> = [theirs.into()].into_iter().chain(descriptor).collect();
+        match spawn::ourselves(&arguments, &descriptors, Stdio::null(), Stdio::null()) {
+            Ok(child) => self.child = Some(child),
+            Err(failure) => {
+                tracing::error!("the {} cannot be started: {failure}", self.name);
+                return None;
+            }
+        }
+        Some(ours)
+    }
+
+    /// Its pid, while it runs.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    fn end(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        if let Err(failure) = child.kill().and_then(|()| child.wait().map(drop)) {
+            tracing::warn!("the old {} cannot be ended: {failure}", self.name);
+        }
+    }
+}

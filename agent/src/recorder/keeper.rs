@@ -1,0 +1,294 @@
+//! What becomes of an event: into the tree, into the history, and its executable into the stash.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::event::{Action, Agent, BootId, Event, Gap, Loss, ProcessId, Source};
+use crate::history::segment::{self, Writer};
+use crate::history::stash::{Kept, Stash};
+use crate::history::tree::{Bounds, Tree};
+use crate::ipc;
+
+/// Compressed bytes of history that are read back at a start: the newest, enough for the tree in memory.
+const RESTORE_BYTES: u64 = 64 << 20;
+
+/// What was kept and what was not, since the recorder started.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Counts {
+    /// Events handed to the history.
+    pub(super) events: u64,
+    /// Of these, lost because the history could not be written.
+    pub(super) history_lost: u64,
+    /// Executables that are in the stash (each process counts).
+    pub(super) stashed: u64,
+    /// Executables that could not be taken, mostly because the process was gone already.
+    pub(super) stash_missed: u64,
+}
+
+/// Losses that are not yet in the history.
+#[derive(Default)]
+struct Unsaid {
+    count: u64,
+    since: Option<Timestamp>,
+    last: String,
+}
+
+/// Tree, history and stash.
+pub(super) struct Keeper {
+    /// Living and exited processes.
+    pub(super) tree: Tree,
+    /// The stash's question and answer.
+    pub(super) stash: Stash,
+    /// What was kept.
+    pub(super) counts: Counts,
+    proc: PathBuf,
+    own: ProcessId,
+    history: Writer,
+    missed: Unsaid,
+    unwritten: Unsaid,
+}
+
+impl Keeper {
+    /// Reads back what an earlier recorder wrote. `own` is the recorder's process.
+    pub(super) fn restore(
+        history: &Path,
+        proc: &Path,
+        own: ProcessId,
+        now: Timestamp,
+    ) -> Result<Self, segment::Error> {
+        let writer = Writer::new(history)?;
+        let mut tree = Tree::new(Bounds::RECORDER);
+        let mut last = None;
+        for segment in newest(&segment::list(history)?) {
+            segment::read_file(&segment.path, &mut |event| {
+                tree.apply(&event);
+                last = last.max(Some(event.time));
+            })?;
+        }
+        let mut keeper = Self {
+            tree,
+            stash: Stash::default(),
+            counts: Counts::default(),
+            proc: proc.to_owned(),
+            own,
+            history: writer,
+            missed: Unsaid::default(),
+            unwritten: Unsaid::default(),
+        };
+        if let Some(since) = last.filter(|since| *since < now) {
+            let reason = "no recorder ran between the last event and this start".to_owned();
+            let gap = keeper.own_event(now, Action::Gap(Gap { since, reason }));
+            keeper.take(&gap, &mut |_| {});
+        }
+        Ok(keeper)
+    }
+
+    /// An event about the agent itself.
+    pub(super) fn own_event(&self, time: Timestamp, action: Action) -> Event {
+        Event { time, source: Source::Agent, process: self.own, action }
+    }
+
+    /// Says that the recorder started or stopped, and with what sight.
+    pub(super) fn say(&mut self, state: &str, detail: &str, watch: &mut dyn FnMut(&Event)) {
+        let agent = Agent { state: state.to_owned(), detail: detail.to_owned() };
+        let event = self.own_event(Timestamp::now(), Action::Agent(agent));
+        self.take(&event, watch);
+    }
+
+    /// Takes in one event.
+    pub(super) fn take(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
+        self.keep(event, watch);
+        if let Action::Exec(image) | Action::Running(image) = &event.action
+            && let Some(kept) = self.stash.take(&self.proc, event.process, image)
+        {
+            self.stashed(kept, watch);
+        }
+    }
+
+    /// Takes in the stasher's answers; an error means that it is gone.
+    pub(super) fn answers(&mut self, watch: &mut dyn FnMut(&Event)) -> Result<(), ipc::Error> {
+        self.stash.answers()?.into_iter().for_each(|kept| self.stashed(kept, watch));
+        Ok(())
+    }
+
+    /// Speaks to another stasher, or to none, from now on.
+    pub(super) fn connect_stasher(&mut self, channel: Option<ipc::Channel>, watch: &mut dyn FnMut(&Event)) {
+        self.stash.connect(channel).into_iter().for_each(|kept| self.stashed(kept, watch));
+    }
+
+    /// Seals a frame whose time has come; writes down what was lost since the last call.
+    pub(super) fn tick(&mut self, now: Instant, watch: &mut dyn FnMut(&Event)) {
+        self.own_losses(watch);
+        let outcome = self.history.tick(now);
+        self.count_unwritten(outcome);
+    }
+
+    /// Writes all there is.
+    pub(super) fn flush(&mut self, watch: &mut dyn FnMut(&Event)) {
+        self.own_losses(watch);
+        let outcome = self.history.seal_frame();
+        self.count_unwritten(outcome);
+    }
+
+    /// Removes what is too old or too much.
+    pub(super) fn retain(&self, bytes: u64, hours: u32, now: Timestamp) {
+        let oldest = now.checked_sub(jiff::SignedDuration::from_hours(i64::from(hours))).unwrap_or(now);
+        match self.history.retain(bytes, oldest) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "old history segments removed"),
+            Err(failure) => tracing::warn!("{failure}; the history may grow beyond history.bytes"),
+        }
+    }
+
+    fn keep(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
+        self.tree.apply(event);
+        watch(event);
+        self.counts.events = self.counts.events.saturating_add(1);
+        let outcome = self.history.append(event, Instant::now());
+        self.count_unwritten(outcome);
+    }
+
+    fn stashed(&mut self, kept: Kept, watch: &mut dyn FnMut(&Event)) {
+        match kept {
+            Kept::Yes(process, stashed) => {
+                self.counts.stashed = self.counts.stashed.saturating_add(1);
+                let event = Event {
+                    time: Timestamp::now(),
+                    source: Source::Agent,
+                    process,
+                    action: Action::Stash(stashed),
+                };
+                self.keep(&event, watch);
+            }
+            Kept::No(process, executable, reason) => {
+                self.counts.stash_missed = self.counts.stash_missed.saturating_add(1);
+                self.missed
+                    .add(1, format!("the last one: {executable} of process {}: {reason}", process.short()));
+            }
+        }
+    }
+
+    fn count_unwritten(&mut self, outcome: Result<(), (u64, segment::Error)>) {
+        let Err((lost, failure)) = outcome else { return };
+        tracing::error!(lost, "{failure}; events are lost");
+        self.counts.history_lost = self.counts.history_lost.saturating_add(lost);
+        self.unwritten.add(lost, failure.to_string());
+    }
+
+    fn own_losses(&mut self, watch: &mut dyn FnMut(&Event)) {
+        for (place, unsaid) in [("stash", &mut self.missed), ("history", &mut self.unwritten)] {
+            let Unsaid { count, since: Some(since), last } = std::mem::take(unsaid) else { continue };
+            let loss = Loss { place: place.to_owned(), count, since, detail: last };
+            let event = Event {
+                time: Timestamp::now(),
+                source: Source::Agent,
+                process: self.own,
+                action: Action::Loss(loss),
+            };
+            watch(&event);
+            // A loss that cannot be written is counted with the next one.
+            if let Err((lost, failure)) = self.history.append(&event, Instant::now()) {
+                unsaid.add(count.saturating_add(lost), failure.to_string());
+            }
+        }
+    }
+}
+
+impl Unsaid {
+    fn add(&mut self, count: u64, words: String) {
+        self.count = self.count.saturating_add(count);
+        self.since.get_or_insert_with(Timestamp::now);
+        self.last = words;
+    }
+}
+
+/// The newest segments that together stay below [`RESTORE_BYTES`], oldest first; at least one.
+fn newest(segments: &[segment::Segment]) -> &[segment::Segment] {
+    let mut total: u64 = 0;
+    let fits = segments
+        .iter()
+        .rev()
+        .take_while(|segment| {
+            total = total.saturating_add(segment.bytes);
+            total <= RESTORE_BYTES
+        })
+        .count();
+    segments.get(segments.len().saturating_sub(fits.max(1))..).unwrap_or_default()
+}
+
+/// The recorder's own identity: its start time is read from /proc, so that it is the one the probe sees.
+pub(super) fn own_process(proc: &Path, boot: BootId) -> ProcessId {
+    let start = std::fs::read(proc.join("self/stat"))
+        .ok()
+        .and_then(|text| crate::proc::Stat::parse(&text).ok())
+        .map_or(0, |stat| stat.start);
+    ProcessId { boot, pid: std::process::id(), start }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Exit, Image};
+    use crate::text::Bytes;
+
+    fn own() -> ProcessId {
+        ProcessId { boot: BootId([1; 16]), pid: std::process::id(), start: 1 }
+    }
+
+    fn event(second: i64, action: Action) -> Event {
+        let process = ProcessId { boot: BootId([1; 16]), pid: 4_000_000, start: 5 };
+        Event { time: Timestamp::from_second(second).unwrap(), source: Source::Scan, process, action }
+    }
+
+    fn history(folder: &Path) -> Vec<Event> {
+        let mut events = Vec::new();
+        for segment in segment::list(folder).unwrap() {
+            segment::read_file(&segment.path, &mut |event| events.push(event)).unwrap();
+        }
+        events
+    }
+
+    #[test]
+    fn a_restart_knows_the_dead_and_dates_the_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let proc = Path::new("/proc");
+        let image = Image { executable: Bytes::from("/tmp/x"), ..Image::default() };
+        let mut first =
+            Keeper::restore(folder.path(), proc, own(), Timestamp::from_second(1).unwrap()).unwrap();
+        first.take(&event(10, Action::Exec(Box::new(image))), &mut |_| {});
+        first.take(&event(11, Action::Exit(Exit { code: 7, signal: 0 })), &mut |_| {});
+        first.flush(&mut |_| {});
+        let lost = history(folder.path()).into_iter().find_map(|event| match event.action {
+            Action::Loss(loss) => Some(loss),
+            _ => None,
+        });
+        let lost = lost.expect("the executable of a process that is gone is counted as missed");
+        assert_eq!((lost.place.as_str(), lost.count), ("stash", 1));
+
+        let now = Timestamp::now();
+        let mut second = Keeper::restore(folder.path(), proc, own(), now).unwrap();
+        second.flush(&mut |_| {});
+        let id = event(0, Action::Exit(Exit { code: 0, signal: 0 })).process;
+        let node = second.tree.get(&id).expect("the dead process");
+        assert_eq!(node.image().unwrap().executable, Bytes::from("/tmp/x"));
+        assert_eq!(node.exited.as_ref().unwrap().1.code, 7);
+        let gap = history(folder.path()).into_iter().find_map(|event| match event.action {
+            Action::Gap(gap) => Some((gap.since, event.time)),
+            _ => None,
+        });
+        let (since, until) = gap.expect("a gap");
+        assert!(since >= Timestamp::from_second(11).unwrap() && until == now);
+    }
+
+    #[test]
+    fn restoring_takes_the_newest_that_fit_and_at_least_one() {
+        let segment = |bytes| segment::Segment { path: PathBuf::new(), begins: Timestamp::UNIX_EPOCH, bytes };
+        let sizes = |list: &[segment::Segment]| list.iter().map(|segment| segment.bytes).collect::<Vec<_>>();
+        assert_eq!(sizes(newest(&[])), [0; 0]);
+        assert_eq!(sizes(newest(&[segment(RESTORE_BYTES * 2)])), [RESTORE_BYTES * 2]);
+        assert_eq!(sizes(newest(&[segment(RESTORE_BYTES), segment(1), segment(2)])), [1, 2]);
+    }
+}

@@ -1,0 +1,130 @@
+//! Where events come from: the probe, a first look at /proc, and the stasher's answers.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Error;
+use super::helper::Helper;
+use super::keeper::{self, Keeper};
+use crate::config::Config;
+use crate::event::{Action, BootId, Event};
+use crate::kernel::{self, Probe};
+
+/// How often losses are asked for.
+const LOSSES: Duration = Duration::from_millis(500);
+
+/// Probe and keeper.
+pub(super) struct Sight {
+    /// What becomes of an event.
+    pub(super) keeper: Keeper,
+    probe: Result<Probe, String>,
+    stasher: Helper,
+    losses_asked: Instant,
+}
+
+impl Sight {
+    /// Reads the history back, attaches the probe, then looks at what already runs.
+    pub(super) fn open(config: &Config, boot: BootId) -> Result<Self, Error> {
+        let paths = &config.paths;
+        let options = kernel::Options { boot, proc_root: paths.proc.clone(), btf: None, cgroup_root: None };
+        let probe = Probe::start(&options).map_err(|failure| failure.to_string());
+        if let Err(reason) = &probe {
+            tracing::error!(
+                "no probe: {reason}; processes and connections are NOT recorded, captures still work"
+            );
+        }
+        let own = keeper::own_process(&paths.proc, boot);
+        let mut keeper = Keeper::restore(&paths.history(), &paths.proc, own, Timestamp::now())?;
+        let stash = paths.stash();
+        let limits = serde_json::to_string(&config.stash).unwrap_or_default();
+        let mut stasher = Helper::new("stasher", vec![stash.into(), limits.into()]);
+        keeper.connect_stasher(stasher.start(), &mut |_| {});
+        let (running, unread) = kernel::scan(&paths.proc, boot);
+        for reason in unread {
+            tracing::debug!("a process could not be looked at: {reason}");
+        }
+        for event in &running {
+            keeper.take(event, &mut |_| {});
+        }
+        Ok(Self { keeper, probe, stasher, losses_asked: Instant::now() })
+    }
+
+    /// Writes down that the recorder started, and with what sight.
+    pub(super) fn announce(&mut self, watch: &mut dyn FnMut(&Event)) {
+        let words = self.words();
+        self.keeper.say("started", &words, watch);
+        self.keeper.flush(watch);
+    }
+
+    /// With what sight, in words.
+    pub(super) fn words(&self) -> String {
+        match &self.probe {
+            Ok(_) => "the probe watches processes and connections".to_owned(),
+            Err(reason) => format!("BLIND to processes and connections: {reason}"),
+        }
+    }
+
+    /// Takes what is there; returns how many events the probe gave.
+    pub(super) fn drain(&mut self, now: Instant, watch: &mut dyn FnMut(&Event)) -> usize {
+        let keeper = &mut self.keeper;
+        let mut count = 0;
+        if let Ok(probe) = &mut self.probe {
+            count = probe.drain(&mut |event| keeper.take(&event, watch));
+            if now.saturating_duration_since(self.losses_asked) > LOSSES {
+                self.losses_asked = now;
+                for loss in probe.losses() {
+                    tracing::warn!(place = loss.place, count = loss.count, "events lost: {}", loss.detail);
+                    let event = keeper.own_event(Timestamp::now(), Action::Loss(loss));
+                    keeper.take(&event, watch);
+                }
+            }
+        }
+        if let Err(failure) = self.keeper.answers(watch) {
+            tracing::error!("{failure}: the stasher is gone; it is started again");
+            let channel = self.stasher.start();
+            self.keeper.connect_stasher(channel, watch);
+        } else if self.keeper.stash.channel().is_none()
+            && let Some(channel) = self.stasher.restart(now)
+        {
+            self.keeper.connect_stasher(Some(channel), watch);
+        }
+        self.keeper.tick(now, watch);
+        count
+    }
+
+    /// While idle, the next event wakes us; otherwise events are drained together.
+    pub(super) fn set_idle(&mut self, idle: bool) {
+        if let Ok(probe) = &mut self.probe {
+            probe.set_idle(idle);
+        }
+    }
+
+    /// What to wait for.
+    pub(super) fn descriptors(&self, with_ring: bool) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let ring = self.probe.as_ref().ok().filter(|_| with_ring).map(Probe::as_fd);
+        ring.into_iter().chain(self.keeper.stash.channel().map(AsFd::as_fd))
+    }
+
+    /// What the probe says of itself, or why there is none.
+    pub(super) fn report(&self) -> Value {
+        match &self.probe {
+            Ok(probe) => serde_json::to_value(probe.report()).unwrap_or_default(),
+            Err(reason) => json!({ "attached": false, "reason": reason }),
+        }
+    }
+
+    /// Events attempted, kept and lost.
+    pub(super) fn counts(&self) -> Value {
+        let kernel =
+            self.probe.as_ref().ok().map(|probe| serde_json::to_value(probe.counts()).unwrap_or_default());
+        json!({ "kernel": kernel, "recorder": self.keeper.counts, "processes_forgotten": self.keeper.tree.forgotten() })
+    }
+
+    /// Whether the probe is attached.
+    pub(super) fn is_attached(&self) -> bool {
+        self.probe.is_ok()
+    }
+}
