@@ -16,12 +16,14 @@ use crate::system::process as system;
 
 mod attempts;
 mod core;
+mod descriptors;
 mod exe;
 mod file;
 mod freeze;
 mod history;
 mod image;
 mod memory;
+mod network;
 mod procdir;
 mod process;
 mod segments;
@@ -88,6 +90,7 @@ struct Collection {
 const ORDER: &[Collection] = &[
     Collection { name: "history", step: Step::History, run: history::run },
     Collection { name: "tree", step: Step::Tree, run: tree::run },
+    Collection { name: "network", step: Step::Network, run: network::run },
     Collection { name: "process", step: Step::Process, run: process::run },
     Collection { name: "exe", step: Step::Exe, run: exe::run },
     Collection { name: "stash", step: Step::Stash, run: stash::run },

@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 use super::attempts::{Found, Miss, read_bounded};
 use super::system::statx;
 use crate::bundle::Outcome;
-use crate::event::ProcessId;
+use crate::event::{BootId, ProcessId};
 use crate::proc::Stat;
 
 /// `stat` is one line; the name in it has at most 64 bytes.
@@ -36,6 +36,16 @@ impl ProcDir {
         let fd = open(&proc.join(id.pid.to_string()), flags, Mode::empty())
             .map_err(|errno| Miss::at("open its directory in /proc", &errno.into()))?;
         let stat = stat_below(fd.as_fd(), &id)?;
+        Ok(Self { fd, id, stat })
+    }
+
+    /// The reader's own.
+    pub(super) fn own(proc: &Path) -> Result<Self, Miss> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = open(&proc.join("self"), flags, Mode::empty())
+            .map_err(|errno| Miss::at("open our own directory in /proc", &errno.into()))?;
+        let stat = read_stat(fd.as_fd())?;
+        let id = ProcessId { boot: BootId::default(), pid: stat.pid, start: stat.start };
         Ok(Self { fd, id, stat })
     }
 
@@ -107,13 +117,17 @@ impl ProcDir {
     }
 }
 
-fn stat_below(fd: BorrowedFd<'_>, id: &ProcessId) -> Result<Stat, Miss> {
+fn read_stat(fd: BorrowedFd<'_>) -> Result<Stat, Miss> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     let file: File = openat(fd, "stat", flags, Mode::empty())
         .map_err(|errno| Miss::at("open stat", &errno.into()))?
         .into();
     let (text, _) = read_bounded(file, STAT_MAX).map_err(|error| Miss::at("read stat", &error))?;
-    let stat = Stat::parse(&text).map_err(|error| Miss::refused(error.to_string()))?;
+    Stat::parse(&text).map_err(|error| Miss::refused(error.to_string()))
+}
+
+fn stat_below(fd: BorrowedFd<'_>, id: &ProcessId) -> Result<Stat, Miss> {
+    let stat = read_stat(fd)?;
     if stat.start == id.start {
         Ok(stat)
     } else {

@@ -1,7 +1,8 @@
 //! The state of each process in scope: what /proc says of it, as it says it, and as JSON where that helps.
 
 use super::Context;
-use super::attempts::{Attempts, Miss};
+use super::attempts::{Attempts, Found, Miss};
+use super::descriptors::{descriptors, links, threads};
 use super::procdir::ProcDir;
 use crate::bundle::writer::Error;
 use crate::bundle::{Name, Outcome};
@@ -31,7 +32,7 @@ const TEXTS: &[(&str, u64)] = &[
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let scope: Vec<InScope> = context.plan.scope.clone();
-    attempts.expect(scope.iter().map(|one| if one.state { TEXTS.len() } else { 1 }).sum());
+    attempts.expect(scope.iter().map(|one| if one.state { TEXTS.len() + 3 } else { 1 }).sum());
     scope.iter().try_for_each(|one| process(context, one, attempts))
 }
 
@@ -58,5 +59,17 @@ fn process(context: &Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) ->
             Ok(found)
         })?;
     }
+    let checked = |found| dir.check().map(|()| found);
+    let mut json = |name: &str, find: &mut dyn FnMut() -> Result<Found<'static>, Miss>| {
+        let artifact = Name::data(&["process", &short, &format!("{name}.json")]);
+        attempts.take(format!("{short} {name}"), &artifact, |_| find().and_then(checked))
+    };
+    json("fd", &mut || descriptors(context, &dir))?;
+    json("ns", &mut || links(&dir))?;
+    json("threads", &mut || threads(&dir))?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "process_test.rs"]
+mod tests;

@@ -140,3 +140,9 @@ pub(crate) fn tree(processes: &[ProcessId]) -> Tree {
     }
     tree
 }
+
+/// The test's own process, which has the executable of the one that looks.
+pub(crate) fn own() -> ProcessId {
+    let stat = Stat::parse(&std::fs::read("/proc/self/stat").unwrap()).unwrap();
+    ProcessId { boot: BootId([1; 16]), pid: stat.pid, start: stat.start }
+}

@@ -3,6 +3,7 @@
 //! Pure parsers: the caller reads the file, bounded; what comes back is values, or an error that names the field.
 
 mod cgroup;
+mod fdinfo;
 mod maps;
 mod mountinfo;
 mod net;
@@ -12,6 +13,7 @@ mod stat;
 mod status;
 
 pub use cgroup::{Membership, memberships, unified_path};
+pub use fdinfo::FdInfo;
 pub use maps::{Mapping, device_memory, mappings};
 pub use mountinfo::{Mount, mounts};
 pub use net::{InetSocket, UnixSocket, inet_sockets, tcp_state, unix_sockets};
