@@ -45,7 +45,7 @@ pub const SERVICE_HOME: &str = "/home/wasiluser";
 /// When the world cannot be made, or the body fails.
 pub fn inside(name: &str, body: impl FnOnce() -> Result<()>) {
     if let Err(error) = enter(name, None, body) {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 

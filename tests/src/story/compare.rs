@@ -97,7 +97,7 @@ impl<'a> Evidence<'a> {
             let apart = nanoseconds(event)? - i128::try_from(known.time)?;
             ensure!(apart.abs() < CLOCKS_APART_NS, "{event} was seen {apart} ns apart: {known:?}");
         }
-        Ok(format!("all {CALLBACKS} call-backs of `vim` to {ATTACKER}, with their times and ports"))
+        Ok(format!("all {CALLBACKS} call-backs of `vim` to {ATTACKER}, with their times"))
     }
 
     fn flash(&self, record: &Record) -> Result<String> {

@@ -79,7 +79,7 @@ fn bubblewrap(name: &str, out: &Path) -> Result<Command> {
     command
         .args(["--remount-ro", "/", "--chdir", "/"])
         .args(["--setenv", "PATH", "/out/bin:/usr/sbin:/usr/bin", "--setenv", "HOME", "/root"])
-        .args(["--setenv", "LANG", "C.UTF-8", "--setenv", "RUST_BACKTRACE", "1", "--setenv", INSIDE, name])
+        .args(["--setenv", "LANG", "C.UTF-8", "--setenv", INSIDE, name])
         .args(["--setenv", OUTSIDE, &pid_namespace()?])
         .args(["/out/test", "--exact", name, "--nocapture", "--include-ignored", "--test-threads=1"]);
     Ok(command)
