@@ -79,7 +79,8 @@ struct Type {
     kind: u32,
     members: u32,
     flag: bool,
-    size_or_type: u32,
+    /// The size, or the type it stands for.
+    detail: u32,
 }
 
 impl<'a> Btf<'a> {
@@ -210,8 +211,7 @@ impl<'a> Btf<'a> {
             return false;
         };
         let encoding = found.at.checked_add(12).and_then(|at| word(self.data, at));
-        encoding
-            .is_none_or(|bits| bits & 0xff != found.size_or_type.saturating_mul(8) || bits >> 16 & 0xff != 0)
+        encoding.is_none_or(|bits| bits & 0xff != found.detail.saturating_mul(8) || bits >> 16 & 0xff != 0)
     }
 
     fn size(&self, id: u32, depth: u32) -> Option<u32> {
@@ -219,7 +219,7 @@ impl<'a> Btf<'a> {
         let found = self.bare(id, DEEPEST)?;
         match found.kind {
             kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => {
-                Some(found.size_or_type)
+                Some(found.detail)
             }
             kind::PTR => Some(8),
             kind::ARRAY => {
@@ -238,7 +238,7 @@ impl<'a> Btf<'a> {
         let found = self.record(*self.types.get(index)?)?;
         match found.kind {
             kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                self.bare(found.size_or_type, depth)
+                self.bare(found.detail, depth)
             }
             _ => Some(found),
         }
@@ -252,7 +252,7 @@ impl<'a> Btf<'a> {
             kind: info >> 24 & 0x1f,
             members: info & 0xffff,
             flag: info >> 31 != 0,
-            size_or_type: word(self.data, at.checked_add(8)?)?,
+            detail: word(self.data, at.checked_add(8)?)?,
         })
     }
 

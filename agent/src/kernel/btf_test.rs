@@ -76,15 +76,16 @@ fn sample() -> Vec<u8> {
     let inner = make.holder(kind::STRUCT, "inner", 16, false, &[("p", pointer, 64)]);
     let array = make.kind("", kind::ARRAY, 0, 0);
     make.words(&[word, word, 0]);
+    let narrow = (3 << 24) + 96;
     make.holder(
         kind::STRUCT,
         "outer",
         40,
         true,
-        &[("a", long, 0), ("", union, 64), ("d", short, 3 << 24 | 96), ("e", inner, 128), ("f", array, 320)],
+        &[("a", long, 0), ("", union, 64), ("d", short, narrow), ("e", inner, 128), ("f", array, 320)],
     );
     make.holder(kind::STRUCT, "twice", 8, false, &[("x", word, 0), ("y", word, 32)]);
-    make.holder(kind::STRUCT, "twice", 8, false, &[("y", word, 0), ("x", word, 0)]);
+    make.holder(kind::STRUCT, "twice", 8, false, &[("y", word, 0), ("x", word, 32)]);
     make.finish()
 }
 

@@ -21,6 +21,8 @@ pub struct Counts {
     pub decoded: u64,
     /// Everything lost: ring full, nested, undecodable.
     pub lost: u64,
+    /// Whether the kernel told its counters; if not, nothing is known of what was lost.
+    pub known: bool,
     /// Times the kernel skipped a program that was already running on that cpu, anywhere on the machine.
     pub skipped: u64,
 }
@@ -95,9 +97,10 @@ impl Ledger {
     }
 
     /// All of it, for the manifest.
-    pub(super) fn counts(&self, cells: &[Vec<Cell>], skipped: &[(&'static str, u64)]) -> Counts {
-        let mut counts = Counts { decoded: self.decoded, lost: self.undecodable, ..Counts::default() };
-        for (cpus, name) in cells.iter().zip(kind::NAMES) {
+    pub(super) fn counts(&self, cells: Option<&[Vec<Cell>]>, skipped: &[(&'static str, u64)]) -> Counts {
+        let known = cells.is_some();
+        let mut counts = Counts { decoded: self.decoded, lost: self.undecodable, known, ..Counts::default() };
+        for (cpus, name) in cells.unwrap_or_default().iter().zip(kind::NAMES) {
             let mut row = KindCounts::default();
             for &[attempted, full, nested] in cpus {
                 row.attempted += attempted;
@@ -140,7 +143,9 @@ mod tests {
     #[test]
     fn the_sums_add_up() {
         let ledger = Ledger { decoded: 9, undecodable: 1, ..Ledger::new(at(0)) };
-        let counts = ledger.counts(&[vec![[5, 0, 0], [7, 2, 1]], vec![[1, 0, 0]]], &[("exec", 2)]);
+        let cells = [vec![[5, 0, 0], [7, 2, 1]], vec![[1, 0, 0]]];
+        let counts = ledger.counts(Some(&cells), &[("exec", 2)]);
+        assert!(counts.known && !ledger.counts(None, &[]).known);
         assert_eq!(counts.kinds["exec"], KindCounts { attempted: 12, submitted: 9, lost: 3 });
         assert_eq!((counts.attempted, counts.submitted, counts.lost, counts.skipped), (13, 10, 4, 2));
     }

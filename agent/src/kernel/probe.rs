@@ -1,13 +1,13 @@
 //! The probe, loaded and attached.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use afterimage_ebpf::field::Group;
 use afterimage_ebpf::{config, kind, state};
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, Map, MapData, MapError, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use jiff::Timestamp;
@@ -46,7 +46,7 @@ pub struct Options {
 pub struct Probe {
     ebpf: Ebpf,
     ring: Ring,
-    counts: PerCpuArray<MapData, Cell>,
+    counts: MapData,
     state: Array<MapData, u32>,
     ledger: Ledger,
     report: Report,
@@ -126,7 +126,7 @@ impl Probe {
         let seen = report.is_attached("exec") || report.is_attached("fork");
         let mut probe = Self {
             ring: Ring::new(map(&mut ebpf, "RING", RingBuf::try_from)?, options.boot),
-            counts: map(&mut ebpf, "COUNTS", PerCpuArray::try_from)?,
+            counts: map(&mut ebpf, "COUNTS", per_cpu_data)?,
             state: map(&mut ebpf, "STATE", Array::try_from)?,
             ledger: Ledger::new(Timestamp::now()),
             early: Vec::new(),
@@ -157,13 +157,13 @@ impl Probe {
 
     /// What was lost since the last call, by place, kind and cpu; ends now.
     pub fn losses(&mut self) -> Vec<Loss> {
-        let (cells, skipped) = (self.cells(), self.skipped());
+        let (cells, skipped) = (self.cells().unwrap_or_default(), self.skipped());
         self.ledger.losses(&cells, &skipped, Timestamp::now())
     }
 
     /// Records attempted, submitted and lost since the start.
     pub fn counts(&self) -> Counts {
-        self.ledger.counts(&self.cells(), &self.skipped())
+        self.ledger.counts(self.cells().as_deref(), &self.skipped())
     }
 
     /// Becomes readable when a record asks for a wake-up: when the reader is idle, or the ring is filling.
@@ -192,7 +192,7 @@ impl Probe {
         match verdict {
             selfcheck::Verdict::Agrees(compared) => program.self_check = Some(compared),
             selfcheck::Verdict::Unchecked(reason) => {
-                program.self_check = Some(format!("not checked: {reason}"))
+                program.self_check = Some(format!("not checked: {reason}"));
             }
             selfcheck::Verdict::Disagrees(difference) => {
                 program.self_check = Some(difference.clone());
@@ -202,9 +202,11 @@ impl Probe {
         }
     }
 
-    fn cells(&self) -> Vec<Vec<Cell>> {
-        let row = |kind| self.counts.get(&kind, 0).map(|cpus| cpus.iter().copied().collect());
-        (0..kind::COUNT).map(|kind| row(kind).unwrap_or_default()).collect()
+    /// What the kernel counted, by kind and cpu; `None` when it does not tell.
+    fn cells(&self) -> Option<Vec<Vec<Cell>>> {
+        let map = self.counts.fd().as_fd();
+        let cells: io::Result<_> = (0..kind::COUNT).map(|kind| bpf::per_cpu(map, kind)).collect();
+        cells.inspect_err(|error| tracing::error!(%error, "the probe's counters cannot be read")).ok()
     }
 
     fn skipped(&self) -> Vec<(&'static str, u64)> {
@@ -295,8 +297,15 @@ fn words(error: impl std::error::Error) -> String {
 fn map<T>(
     ebpf: &mut Ebpf,
     name: &'static str,
-    open: impl FnOnce(aya::maps::Map) -> Result<T, aya::maps::MapError>,
+    open: impl FnOnce(Map) -> Result<T, MapError>,
 ) -> Result<T, Error> {
     let map = ebpf.take_map(name).ok_or(Error::Object(name))?;
     open(map).map_err(|source| Error::Map { name, source: Box::new(source) })
+}
+
+fn per_cpu_data(map: Map) -> Result<MapData, MapError> {
+    match map {
+        Map::PerCpuArray(data) => Ok(data),
+        _ => Err(MapError::InvalidMapType { map_type: 0 }),
+    }
 }

@@ -21,9 +21,9 @@ const LARGEST: u64 = 64 << 10;
 /// process that ends while we look is left out.
 pub fn scan(proc_root: &Path, boot: BootId) -> (Vec<Event>, Vec<String>) {
     let mut refused = Vec::new();
-    let stats = stats(proc_root, &mut refused);
-    let starts: HashMap<u32, u64> = stats.iter().map(|stat| (stat.pid, stat.start)).collect();
-    let events = stats
+    let found = stats(proc_root, &mut refused);
+    let starts: HashMap<u32, u64> = found.iter().map(|stat| (stat.pid, stat.start)).collect();
+    let events = found
         .iter()
         .filter_map(|stat| {
             let parent = starts.get(&stat.ppid).map(|&start| ProcessId { boot, pid: stat.ppid, start });
@@ -138,7 +138,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join(pid.to_string());
         fs::create_dir(&folder).unwrap();
-        let zeros = "0 ".repeat(13);
+        let zeros = "0 ".repeat(12);
         fs::write(folder.join("stat"), format!("{pid} ({name}) S 0 1 1 0 0 0 {zeros}777 0 0 0\n")).unwrap();
         fs::write(folder.join("status"), "Tgid:\t1\nUid:\t1 2 3 4\nGid:\t5 6 7 8\n").unwrap();
         fs::write(folder.join("cmdline"), b"a\0b\n\xff\0").unwrap();

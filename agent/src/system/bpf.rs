@@ -1,5 +1,6 @@
 //! What aya does not ask the kernel.
 
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -16,16 +17,58 @@ struct InfoRequest {
     info: u64,
 }
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+/// The kernel writes a value for each possible cpu, and only /sys says how many there are, which may not be mounted:
+/// this is more than any kernel can have (`NR_CPUS`).
+const CPUS: usize = 8192;
+
+/// `attr` of BPF_MAP_LOOKUP_ELEM.
+#[repr(C)]
+struct Lookup {
+    map: u32,
+    zero: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// The values of `key` in a per-cpu array of three numbers, by cpu; those after the last that counted are left out.
+pub fn per_cpu(map: BorrowedFd<'_>, key: u32) -> io::Result<Vec<[u64; 3]>> {
+    let mut values = vec![[0_u64; 3]; CPUS];
+    let request = Lookup {
+        map: u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?,
+        zero: 0,
+        key: address(&raw const key)?,
+        value: address(values.as_mut_ptr())?,
+        flags: 0,
+    };
+    #[expect(unsafe_code, reason = "aya needs /sys for this")]
+    // SAFETY: the kernel reads four bytes at `key` and writes 24 bytes for each possible cpu, at most CPUS; both
+    // outlive the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_ELEM, &raw const request, size_of::<Lookup>()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let last = values.iter().rposition(|value| *value != [0; 3]).map_or(0, |last| last + 1);
+    values.truncate(last);
+    Ok(values)
+}
+
+/// An address, as the kernel wants it in a structure.
+fn address<T>(pointer: *const T) -> io::Result<u64> {
+    u64::try_from(pointer.expose_provenance()).map_err(io::Error::other)
+}
+
 /// How often the kernel skipped the program because it was already running on that cpu; `None` before 5.12.
 pub fn recursion_misses(program: BorrowedFd<'_>) -> Option<u64> {
     let mut info = [0_u8; RECURSION_MISSES + 8];
     let mut request = InfoRequest {
         fd: u32::try_from(program.as_raw_fd()).ok()?,
         length: u32::try_from(info.len()).ok()?,
-        info: u64::try_from(info.as_mut_ptr().addr()).ok()?,
+        info: address(info.as_mut_ptr()).ok()?,
     };
     let size = size_of::<InfoRequest>();
-    info.as_mut_ptr().expose_provenance();
     #[expect(unsafe_code, reason = "neither aya nor nix asks for this field")]
     // SAFETY: the kernel writes at most `length` bytes to `info` and the length to `request`; both outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &raw mut request, size) };
