@@ -1,4 +1,131 @@
-//! `cargo xtask ebpf`.
-pub fn run(_verify: bool) -> anyhow::Result<()> {
-    anyhow::bail!("the probe is not there yet")
+//! `cargo xtask ebpf`: builds the probe's object, so that everything else needs stable Rust only.
+//!
+//! The object is the same byte for byte wherever it is built with the same tools: paths are remapped, and the tools are
+//! named beside it.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::command::{self, command, output, run as run_command, workspace};
+use crate::setup::{self, For};
+
+const OBJECT: &str = "ebpf/built/probe.o";
+const PROVENANCE: &str = "ebpf/built/probe.toml";
+const TARGET: &str = "bpfel-unknown-none";
+/// Debian's own compiler, which has the library's source (rust-web-src) for a target that nobody ships built.
+const RUSTC: &str = "/usr/bin/rustc";
+
+/// What stands beside the object.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Provenance {
+    sha256: String,
+    tools: Tools,
+}
+
+/// What decides the bytes, besides the sources.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Tools {
+    rustc: String,
+    bpf_linker: String,
+    aya_ebpf: String,
+}
+
+/// Builds, and writes the object and its provenance; with `verify`, compares them instead.
+pub fn run(verify: bool) -> Result<()> {
+    setup::run(&[For::Probe])?;
+    let object = build()?;
+    let fresh = Provenance { sha256: hex(&Sha256::digest(&object)), tools: tools()? };
+    if verify { compare(&object, &fresh) } else { write(&object, &fresh) }
+}
+
+fn build() -> Result<Vec<u8>> {
+    let target = workspace().join("target/probe");
+    run_command(
+        command::cargo()
+            .args(["build", "--release", "--package", "afterimage-ebpf", "--bin", "probe"])
+            .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
+            .arg(&target)
+            .env("RUSTC", RUSTC)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_ENCODED_RUSTFLAGS", flags(&target)?.join("\u{1f}"))
+            // One unit, whole: the verifier wants everything inlined, and the linker strips by itself.
+            .env("CARGO_PROFILE_RELEASE_LTO", "fat")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
+            .env("CARGO_PROFILE_RELEASE_STRIP", "none"),
+    )?;
+    let built = target.join(TARGET).join("release/probe");
+    fs::read(&built).with_context(|| format!("cannot read the new object {}", built.display()))
+}
+
+/// Flags that keep the builder's own paths out of the object.
+fn flags(target: &Path) -> Result<Vec<String>> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let home = home.context("neither CARGO_HOME nor HOME is set")?;
+    let sysroot = output(command(RUSTC).args(["--print", "sysroot"]))?;
+    // The last that matches counts, so the longest path comes last.
+    let paths = [
+        (workspace(), "/afterimage"),
+        (target.to_path_buf(), "/target"),
+        (home, "/cargo"),
+        (PathBuf::from(sysroot.trim()), "/rust"),
+    ];
+    Ok(paths.iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())).collect())
+}
+
+fn tools() -> Result<Tools> {
+    let lock = workspace().join("Cargo.lock");
+    let lock: toml::Table = fs::read_to_string(&lock)?.parse().context("Cargo.lock is not TOML")?;
+    let packages =
+        lock.get("package").and_then(toml::Value::as_array).context("Cargo.lock has no packages")?;
+    let aya =
+        packages.iter().find(|package| package.get("name").and_then(toml::Value::as_str) == Some("aya-ebpf"));
+    let aya = aya.and_then(|package| package.get("version")).and_then(toml::Value::as_str);
+    Ok(Tools {
+        rustc: output(command(RUSTC).arg("--version"))?.trim().to_owned(),
+        bpf_linker: output(command("bpf-linker").arg("--version"))?.trim().to_owned(),
+        aya_ebpf: aya.context("Cargo.lock has no aya-ebpf")?.to_owned(),
+    })
+}
+
+fn write(object: &[u8], fresh: &Provenance) -> Result<()> {
+    let comment = "# Written by `cargo xtask ebpf`; `cargo xtask ebpf --verify` rebuilds and compares.\n";
+    fs::write(workspace().join(OBJECT), object).with_context(|| format!("cannot write {OBJECT}"))?;
+    fs::write(workspace().join(PROVENANCE), format!("{comment}{}", toml::to_string(fresh)?))
+        .with_context(|| format!("cannot write {PROVENANCE}"))?;
+    println!("{OBJECT}: {} bytes, SHA-256 {}", object.len(), fresh.sha256);
+    Ok(())
+}
+
+fn compare(object: &[u8], fresh: &Provenance) -> Result<()> {
+    let text = fs::read_to_string(workspace().join(PROVENANCE))
+        .with_context(|| format!("cannot read {PROVENANCE}"))?;
+    let kept: Provenance =
+        toml::from_str(&text).with_context(|| format!("{PROVENANCE} is not what it was"))?;
+    let committed = fs::read(workspace().join(OBJECT)).with_context(|| format!("cannot read {OBJECT}"))?;
+    if hex(&Sha256::digest(&committed)) != kept.sha256 {
+        bail!(
+            "{OBJECT} is not the object that {PROVENANCE} speaks of: run `cargo xtask ebpf` and commit both"
+        );
+    }
+    if fresh.tools != kept.tools {
+        bail!(
+            "the tools here are {:?}, the object was built with {:?}: nothing can be compared",
+            fresh.tools,
+            kept.tools
+        );
+    }
+    if object != committed {
+        bail!("{OBJECT} is not what the sources give: run `cargo xtask ebpf` and commit both files");
+    }
+    println!("{OBJECT}: the sources give the same {} bytes", object.len());
+    Ok(())
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
