@@ -6,6 +6,7 @@ pub mod manifest;
 pub mod name;
 
 // How it is written.
+mod closing;
 pub mod journal;
 mod pipeline;
 mod recover;

@@ -108,8 +108,8 @@ impl Pipeline {
 
     /// Writes what is left and ends the threads.
     pub(super) fn finish(mut self, attempts_dropped: u64) -> io::Result<()> {
-        {
-            let mut open = self.open()?;
+        if let Some(open) = &self.open {
+            let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
             open.note(Note::End(attempts_dropped))?;
             open.flush()?;
         }
@@ -293,4 +293,34 @@ fn copy(error: &io::Error) -> io::Error {
     error
         .raw_os_error()
         .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Read;
+
+    use super::*;
+    use crate::bundle::Outcome;
+    use crate::bundle::test::attempt;
+
+    #[test]
+    fn a_full_disk_is_an_error_and_the_journal_still_takes_the_attempts() {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut journal = tempfile::NamedTempFile::new().unwrap();
+        let pipeline = Pipeline::start(full, journal.reopen().unwrap()).unwrap();
+        pipeline.open().unwrap().add(&vec![7; FRAME_MAX]).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while pipeline.check().is_ok() {
+            assert!(std::time::Instant::now() < deadline, "nobody says that the disk is full");
+            thread::yield_now();
+        }
+        assert_eq!(pipeline.open().err().unwrap().kind(), io::ErrorKind::StorageFull);
+        let told = pipeline.note(Note::Attempt(attempt("x", Outcome::OverBudget)));
+        assert_eq!(told.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(pipeline.finish(0).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let mut lines = String::new();
+        journal.read_to_string(&mut lines).unwrap();
+        assert!(lines.starts_with("{\"attempt\"") && lines.lines().count() == 1, "{lines}");
+    }
 }

@@ -1,5 +1,8 @@
 //! Whole bundles, made and judged.
 
+mod damage;
+mod hostile;
+mod kill;
 mod round_trip;
 
 use std::fs::{self, File};
@@ -98,6 +101,10 @@ pub(crate) fn attempt(name: &str, outcome: Outcome) -> Attempt {
         at: Timestamp::now(),
         took_us: 1,
     }
+}
+
+pub(crate) fn long(number: usize) -> u64 {
+    number.try_into().unwrap()
 }
 
 /// Bytes that do not compress, always the same.
