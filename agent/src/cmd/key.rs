@@ -28,7 +28,7 @@ pub fn run(command: &KeyCommand, context: &Context) -> Result<Exit, Error> {
     let keys = context.config.paths.keys();
     let (key, allowed) = match command {
         KeyCommand::New => {
-            let machine_id = machine_id(&context.config.paths.root);
+            let machine_id = crate::recorder::facts::machine_id(&context.config.paths.root);
             (Key::create(&keys, &machine_id).map_err(Error::failed)?, false)
         }
         KeyCommand::Public(args) => (Key::load(&keys).map_err(Error::failed)?, args.allowed_signers),
@@ -46,15 +46,4 @@ pub fn run(command: &KeyCommand, context: &Context) -> Result<Exit, Error> {
         out.flush()?;
     }
     Ok(Exit::Done)
-}
-
-/// machine-id(5), or 32 zeros.
-fn machine_id(root: &std::path::Path) -> String {
-    let text = std::fs::read_to_string(root.join("etc/machine-id")).unwrap_or_default();
-    let id = text.trim();
-    if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        id.to_owned()
-    } else {
-        "0".repeat(32)
-    }
 }
