@@ -5,7 +5,7 @@
 
 mod captures;
 mod door;
-mod facts;
+pub mod facts;
 mod helper;
 mod keeper;
 mod local;
