@@ -234,7 +234,9 @@ fn supervised(waiting: &Waiting, key: &Key, messages: &SyncSender<Happening>, wa
     let tell = |happening| {
         // The recorder is gone only when the whole process ends.
         drop(messages.send(happening));
-        drop(wake.write(1));
+        if let Err(errno) = wake.write(1) {
+            tracing::debug!("the recorder is awake already: {errno}");
+        }
     };
     let mut sign = |manifest: &[u8]| key.sign(manifest).map_err(|failure| failure.to_string());
     let mut report = |progress| tell(Happening::Progress(id, progress));

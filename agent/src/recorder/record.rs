@@ -215,3 +215,7 @@ fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<T> {
     File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
     Ok(serde_json::from_slice(&bytes)?)
 }
+
+#[cfg(test)]
+#[path = "record_test.rs"]
+mod tests;
