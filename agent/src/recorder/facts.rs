@@ -112,7 +112,7 @@ fn places(config: &Config) -> Places {
 }
 
 /// The identity of the installation, as systemd keeps it (machine-id(5)).
-fn machine_id(root: &Path) -> String {
+pub fn machine_id(root: &Path) -> String {
     let text = std::fs::read_to_string(root.join("etc/machine-id")).unwrap_or_default();
     let id = text.trim();
     if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
