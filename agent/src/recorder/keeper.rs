@@ -101,9 +101,13 @@ impl Keeper {
     /// Takes in one event.
     pub(super) fn take(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
         self.keep(event, watch);
-        if let Action::Exec(image) | Action::Running(image) = &event.action
-            && let Some(kept) = self.stash.take(&self.proc, event.process, image)
-        {
+        let image = match &event.action {
+            Action::Exec(image) => image,
+            // A kernel thread has no executable that could be missed.
+            Action::Running(image) if image.inode != 0 || !image.executable.is_empty() => image,
+            _ => return,
+        };
+        if let Some(kept) = self.stash.take(&self.proc, event.process, image) {
             self.stashed(kept, watch);
         }
     }
