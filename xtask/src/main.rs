@@ -1,5 +1,6 @@
 //! cargo xtask: everything that is not cargo itself.
 
+mod bench;
 mod binaries;
 mod check;
 mod command;
@@ -30,6 +31,8 @@ enum Task {
     Demo,
     /// Runs everything that must pass: check, unit tests, worlds, the probe's rebuild, a VM
     Test,
+    /// Measures what the README may say, in a private world
+    Bench,
     /// Formatting, lints, no file above 500 lines, no machine's own paths
     Check,
     /// Says which tools are missing on this machine, and installs them with apt, cargo and pip
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo => demo::run(),
         Task::Test => test::run(),
+        Task::Bench => bench::run(),
         Task::Check => check::check(),
         Task::Setup => setup::run(&setup::EVERYTHING),
         Task::Vm { all, kernel } => vm::run(all, kernel.as_deref()),
