@@ -78,8 +78,13 @@ fn record(body: Flow) -> Option<()> {
         return None;
     }
     let process = task::process(task::current())?;
+    let told = |remote, port| PEERS.get_ptr(Peer { process, remote, port, family: body.family, zero: 0 }).is_some();
+    // An answer of this host to the process's own datagram is made in the process's context: not its doing.
+    if told(body.remote, body.remote_port) || told(body.local, body.local_port) {
+        return None;
+    }
     let peer = Peer { process, remote: body.remote, port: body.remote_port, family: body.family, zero: 0 };
-    if PEERS.get_ptr(&peer).is_some() || PEERS.insert(&peer, &1, BPF_NOEXIST).is_err() {
+    if PEERS.insert(&peer, &1, BPF_NOEXIST).is_err() {
         return None;
     }
     let record = Record { header: map::header(kind::DATAGRAM, process)?, body };
