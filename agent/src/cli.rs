@@ -48,8 +48,14 @@ enum Command {
     /// Makes or shows the host's signing key.
     #[command(subcommand)]
     Key(cmd::key::KeyCommand),
+    /// Makes, lists and revokes tokens for people and senders.
+    #[command(subcommand)]
+    Token(cmd::token::TokenCommand),
     #[command(subcommand)]
     Config(cmd::config::ConfigCommand),
+    /// Tries a webhook's body without doing anything.
+    #[command(subcommand)]
+    Trigger(cmd::trigger::TriggerCommand),
     #[command(flatten)]
     Worker(HiddenWorker),
 }
@@ -101,7 +107,9 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Bundle(command) => cmd::bundle::run(command, &context),
         Command::Doctor(args) => cmd::doctor::run(args, &context),
         Command::Key(command) => cmd::key::run(command, &context),
+        Command::Token(command) => cmd::token::run(command, &context),
         Command::Config(command) => cmd::config::run(command, &context),
+        Command::Trigger(command) => cmd::trigger::run(command, &context),
         Command::Worker(_) => Ok(Exit::Usage),
     }
 }

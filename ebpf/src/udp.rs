@@ -78,7 +78,8 @@ fn record(body: Flow) -> Option<()> {
         return None;
     }
     let process = task::process(task::current())?;
-    let told = |remote, port| PEERS.get_ptr(Peer { process, remote, port, family: body.family, zero: 0 }).is_some();
+    let told =
+        |remote, port| PEERS.get_ptr(Peer { process, remote, port, family: body.family, zero: 0 }).is_some();
     // An answer of this host to the process's own datagram is made in the process's context: not its doing.
     if told(body.remote, body.remote_port) || told(body.local, body.local_port) {
         return None;

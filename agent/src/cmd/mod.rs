@@ -8,6 +8,8 @@ pub mod history;
 pub mod key;
 pub mod run;
 pub mod status;
+pub mod token;
+pub mod trigger;
 pub mod watch;
 pub mod worker;
 

@@ -75,14 +75,12 @@ pub fn run(command: &TokenCommand, context: &Context) -> Result<Exit, Error> {
 
 fn new(args: &NewArgs, context: &Context) -> Result<Exit, Error> {
     if args.role == Role::Read && (args.signed || args.sender.is_some()) {
-        return Err(Error::usage("--sender and --signed are for those who trigger: leave them out for readers"));
+        return Err(Error::usage(
+            "--sender and --signed are for those who trigger: leave them out for readers",
+        ));
     }
-    let wish = Wish {
-        name: args.name.clone(),
-        role: args.role,
-        sender: args.sender.clone(),
-        signed: args.signed,
-    };
+    let wish =
+        Wish { name: args.name.clone(), role: args.role, sender: args.sender.clone(), signed: args.signed };
     let keys = context.config.paths.keys();
     let (token, shown) =
         secrets::edit(&keys, |secrets| secrets.add(wish, Timestamp::now())).map_err(Error::failed)?;

@@ -78,7 +78,10 @@ fn the_advice_fits_the_sender() {
         _ => panic!(),
     };
     let falco = of("token new --role trigger --sender falco");
-    assert!(falco.contains("http://falco:afi_x@127.0.0.1:8740/v1/triggers/falco") && !falco.contains("alertmanager"));
+    assert!(
+        falco.contains("http://falco:afi_x@127.0.0.1:8740/v1/triggers/falco")
+            && !falco.contains("alertmanager")
+    );
     assert!(of("token new --role trigger --sender alertmanager").contains("credentials: \"afi_x\""));
     assert!(of("token new --role read").contains("afterimage pull http://127.0.0.1:8740"));
     let signed = of("token new --role trigger --signed");
