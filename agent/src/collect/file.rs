@@ -33,7 +33,7 @@ impl Remote {
 pub(super) fn regular(path: &OwnedFd, remote: &Remote) -> Result<Attributes, Miss> {
     let attributes = statx(path, c"").map_err(|error| Miss::at("stat", &error))?;
     if !attributes.is_file() {
-        return Err(Miss::refused("not a regular file"));
+        return Err(Miss::refused(format!("a {} and not a regular file", attributes.kind())));
     }
     if remote.has(attributes.device) {
         return Err(Miss::refused("on a network or user-space file system, which may never answer"));

@@ -11,24 +11,32 @@ use crate::capture::job::Job;
 use crate::event::ProcessId;
 use crate::history::tree::Tree;
 use crate::plan::{Plan, Step};
-
 use crate::system::process as system;
 
 mod attempts;
 mod core;
+mod deleted;
 mod descriptors;
 mod exe;
 mod file;
+mod findings;
 mod freeze;
+mod hidden;
 mod history;
 mod image;
+mod kernel;
+mod log;
 mod memory;
+mod named;
+mod names;
 mod network;
+mod passwd;
 mod procdir;
 mod process;
 mod segments;
 mod stash;
 mod tree;
+mod walk;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -95,6 +103,9 @@ const ORDER: &[Collection] = &[
     Collection { name: "exe", step: Step::Exe, run: exe::run },
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
+    Collection { name: "hidden", step: Step::Hidden, run: hidden::run },
+    Collection { name: "log", step: Step::Log, run: log::run },
+    Collection { name: "kernel", step: Step::Kernel, run: kernel::run },
 ];
 
 /// Runs the plan's collections. An error means that the bag cannot be written any further; everything else that goes

@@ -1,0 +1,165 @@
+//! Hidden files: where no hidden name belongs, names made to mislead, executables in temporary places, places that the
+//! history of the processes in scope names, and files that are deleted but open.
+
+use std::time::{Duration, Instant};
+
+use super::attempts::{Attempts, read_bounded};
+use super::file::{regular, reopen};
+use super::findings::Findings;
+use super::names::{is_dot, is_usual, misleading, split};
+use super::passwd::{self, User};
+use super::walk::{Entry, Walker};
+use super::{Context, deleted, named};
+use crate::bundle::writer::Error;
+
+/// Entries that are looked at in one capture.
+const ENTRIES_MAX: usize = 2_000_000;
+
+const PASSWD_MAX: u64 = 16 << 20;
+
+/// Homes that are looked at.
+const HOMES_MAX: usize = 1_000;
+
+/// What is odd depends on where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Anybody may write here.
+    Temporary,
+    /// Devices and what lives as long as the boot.
+    Runtime,
+    /// Programs, settings, served files.
+    System,
+    /// A person's.
+    Home,
+    /// A service's.
+    Service,
+}
+
+const AREAS: &[(&[u8], usize, Place)] = &[
+    (b"/tmp", 16, Place::Temporary),
+    (b"/var/tmp", 16, Place::Temporary),
+    (b"/dev/shm", 16, Place::Temporary),
+    (b"/run", 8, Place::Runtime),
+    (b"/dev", 8, Place::Runtime),
+    (b"/var/www", 16, Place::System),
+    (b"/etc", 8, Place::System),
+    (b"/srv", 12, Place::System),
+    (b"/opt", 12, Place::System),
+    (b"/usr", 16, Place::System),
+];
+
+pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    let left = attempts.room().deadline.saturating_duration_since(Instant::now());
+    // Logs come after this: half of the time is theirs.
+    let until = Instant::now() + (left / 2).min(Duration::from_mins(5));
+    let places = &context.job.places;
+    let mut walker = Walker::new(&places.root, &places.proc, ENTRIES_MAX, until);
+    let mut findings = Findings::default();
+    for place in named::places(context.tree, &context.plan) {
+        let entry = walker.find(&place.path).ok();
+        findings.add(&place.path, place.reasons, entry.as_ref().map(|entry| &entry.attributes));
+        findings.copy(&place.path, &mut walker, attempts)?;
+    }
+    deleted::run(context, &walker, &mut findings, attempts)?;
+    let homes = homes(&walker).into_iter().map(|user| {
+        let place = if (1..1000).contains(&user.uid) { Place::Service } else { Place::Home };
+        (user.home, 12, place)
+    });
+    let areas: Vec<(Vec<u8>, usize, Place)> =
+        AREAS.iter().map(|(path, depth, place)| (path.to_vec(), *depth, *place)).chain(homes).collect();
+    for (path, depth, place) in areas {
+        // What is not there has no hidden files.
+        let Ok(area) = walker.find(&path) else { continue };
+        let mut odd = Vec::new();
+        walker.again();
+        walker.walk(&area, depth, &mut |entry| {
+            if AREAS.iter().any(|(other, ..)| *other == entry.path) {
+                return false; // it has its own turn
+            }
+            let reasons = judge(entry, place);
+            if !reasons.is_empty() {
+                odd.push((entry.path.clone(), reasons, entry.attributes));
+                return false;
+            }
+            true
+        });
+        for (path, reasons, attributes) in odd {
+            findings.add(&path, reasons, Some(&attributes));
+            findings.copy(&path, &mut walker, attempts)?;
+        }
+    }
+    findings.finish(walker.miss(), attempts)
+}
+
+/// The accounts whose home is worth a look of its own.
+pub(super) fn homes(walker: &Walker) -> Vec<User> {
+    let text = walker.find(b"/etc/passwd").and_then(|entry| {
+        regular(&entry.fd, &walker.remote)?;
+        reopen(&entry.fd)
+    });
+    let text = text.ok().and_then(|file| read_bounded(file, PASSWD_MAX).ok()).unwrap_or_default().0;
+    let mut users = passwd::users(&text);
+    // Homes such as /bin, /usr/sbin, /run/x or /dev are areas already.
+    let system: [&[u8]; 9] =
+        [b"bin", b"sbin", b"usr", b"dev", b"run", b"etc", b"proc", b"sys", b"nonexistent"];
+    users.retain(|user| {
+        let first = user.home.split(|&byte| byte == b'/').find(|part| !part.is_empty());
+        !first.is_some_and(|first| system.contains(&first))
+    });
+    users.sort_by(|one, two| one.home.cmp(&two.home));
+    users.dedup_by(|one, two| one.home == two.home);
+    users.truncate(HOMES_MAX);
+    users
+}
+
+/// What is odd about an entry in its place.
+fn judge(entry: &Entry, place: Place) -> Vec<String> {
+    let name = entry.name();
+    let mut reasons: Vec<&str> = misleading(name);
+    let (folder, _) = split(&entry.path);
+    let (dot, directory) = (is_dot(name) && !is_usual(&entry.path), entry.attributes.is_dir());
+    let program = entry.attributes.is_file() && entry.attributes.mode & 0o111 != 0;
+    match place {
+        Place::Temporary | Place::Runtime => {
+            if dot {
+                reasons.push("a hidden name in a temporary place");
+            }
+            if program {
+                reasons.push("an executable in a temporary place");
+            }
+            let device = entry.path.starts_with(b"/dev/") && !entry.path.starts_with(b"/dev/shm/");
+            if device && entry.attributes.is_file() {
+                reasons.push("an ordinary file among the devices");
+            }
+        }
+        Place::System => {
+            if dot && directory {
+                reasons.push("a hidden directory where none belongs");
+            }
+            if dot && program {
+                reasons.push("a hidden executable");
+            }
+        }
+        Place::Home | Place::Service => {
+            let hidden_folder = folder.split(|&byte| byte == b'/').any(is_dot);
+            if dot && directory && hidden_folder {
+                reasons.push("a hidden directory inside a hidden directory");
+            }
+            let cache =
+                folder.split(|&byte| byte == b'/').any(|part| [&b".cache"[..], b".config"].contains(&part));
+            if program && cache {
+                reasons.push("an executable among caches or settings");
+            }
+            let usual = [&b".cache"[..], b".config", b".local", b".ssh", b".gnupg", b".dbus", b".pki"]
+                .contains(&name);
+            if place == Place::Service && dot && directory && !usual {
+                reasons.push("a hidden directory of a service");
+            }
+        }
+    }
+    reasons.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+#[path = "hidden_test.rs"]
+mod tests;

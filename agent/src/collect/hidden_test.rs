@@ -1,0 +1,120 @@
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use super::super::testing::{self, Child, Taken};
+use crate::bundle::Outcome;
+use crate::capture::job::Job;
+use crate::plan::Step;
+
+fn write(root: &Path, path: &[u8], mode: u32) {
+    let path = root.join(std::ffi::OsStr::from_bytes(path));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, b"content of it").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn take(job: &Job) -> Taken {
+    testing::take(job, &testing::tree(&[]), &[], &[Step::Hidden])
+}
+
+fn findings(taken: &Taken) -> Vec<String> {
+    let rows: serde_json::Value = serde_json::from_slice(&taken.members["hidden/findings.json"]).unwrap();
+    rows.as_array().unwrap().iter().map(|row| row["path"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_is_hidden_is_found_and_copied_and_the_ordinary_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for (path, mode) in [
+        (&b"etc/skel/.bashrc"[..], 0o644),
+        (b"etc/ssh/config", 0o644),
+        (b"home/wasiluser/.cache/.sys/xmrig", 0o755),
+        (b"home/wasiluser/.cache/.sys/deep/config.json", 0o600),
+        (b"home/wasiluser/.cache/thumbs/a.png", 0o644),
+        (b"home/wasiluser/.bashrc", 0o644),
+        (b"tmp/.X11-unix/X0", 0o644),
+        (b"tmp/.hidden", 0o644),
+        (b"tmp/run.sh", 0o700),
+        (b"tmp/plain", 0o644),
+        (b"dev/shm/.../x", 0o644),
+        (b"dev/file", 0o644),
+        (b"usr/lib/.build-id/ab", 0o644),
+        (b"usr/lib/.evil/y", 0o644),
+        (b"usr/bin/vim ", 0o755),
+        (b"var/www/html/a\n.php", 0o644),
+    ] {
+        write(root, path, mode);
+    }
+    std::fs::write(root.join("etc/passwd"), "w:x:1000:1000::/home/wasiluser:/bin/sh\n").unwrap();
+    mkfifo(&root.join("dev/shm/.../fifo"), Mode::S_IRWXU).unwrap();
+    symlink("/etc/shadow", root.join("dev/shm/.../link")).unwrap();
+    let mut job = testing::job();
+    job.places.root = root.to_owned();
+    let taken = take(&job);
+    assert_eq!(
+        findings(&taken),
+        [
+            "/dev/file",
+            "/dev/shm/...",
+            "/home/wasiluser/.cache/.sys",
+            "/tmp/.hidden",
+            "/tmp/run.sh",
+            "/usr/bin/vim ",
+            "/usr/lib/.evil",
+            "/var/www/html/a\\x0A.php",
+        ]
+    );
+    for name in [
+        "files/home/wasiluser/.cache/.sys/xmrig",
+        "files/home/wasiluser/.cache/.sys/deep/config.json",
+        "files/dev/shm/..=2E/x",
+        "files/usr/bin/vim=20",
+        "files/var/www/html/a=0A.php",
+    ] {
+        assert_eq!(taken.members.get(name).map(Vec::as_slice), Some(&b"content of it"[..]), "{name}");
+    }
+    assert_eq!(taken.outcome("/dev/shm/.../fifo").0, Outcome::Refused);
+    let link = taken.outcome("/dev/shm/.../link");
+    assert_eq!(link, (Outcome::Refused, "a symbolic link to /etc/shadow"));
+    assert_eq!(taken.outcome("findings").0, Outcome::Ok);
+}
+
+#[test]
+fn a_deleted_file_that_is_open_is_copied_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"what was said").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let copy = file.try_clone().unwrap();
+    let mut command = Command::new("sleep");
+    let child = Child::spawn(command.arg("60").stdin(Stdio::from(file)).stdout(Stdio::from(copy)));
+    let id = child.id();
+    let mut job = testing::job();
+    job.places.root = folder.path().to_owned();
+    let taken = testing::take(&job, &testing::tree(&[id]), &[id], &[Step::Hidden]);
+    assert_eq!(taken.members[&format!("hidden/deleted/{}/fd-0", id.short())], b"what was said");
+    assert!(!taken.members.contains_key(&format!("hidden/deleted/{}/fd-1", id.short())));
+    assert_eq!(findings(&taken), [format!("{} (deleted)", path.display())]);
+}
+
+#[test]
+fn the_budget_of_one_file_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("tmp/.x")).unwrap();
+    let sparse = std::fs::File::create(folder.path().join("tmp/.x/sparse")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let mut job = testing::job();
+    job.places.root = folder.path().to_owned();
+    job.limits.file_bytes = 4096;
+    let taken = take(&job);
+    assert_eq!(taken.members["files/tmp/.x/sparse"].len(), 4096);
+    assert_eq!(taken.outcome("/tmp/.x/sparse").0, Outcome::Partial);
+}

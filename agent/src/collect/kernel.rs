@@ -1,0 +1,116 @@
+//! The kernel's own state. Where the agent is not in the initial PID namespace, what belongs to the whole machine is
+//! none of its business, and said to be refused.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+
+use super::Context;
+use super::attempts::{Attempts, Found, Miss, read_bounded};
+use crate::bundle::Name;
+use crate::bundle::writer::Error;
+
+/// A text of /proc.
+struct Text {
+    /// Below /proc.
+    path: &'static str,
+    /// In the bag.
+    name: &'static str,
+    /// Whether it is about the whole machine, whatever namespace one is in.
+    machine: bool,
+}
+
+const TEXTS: &[Text] = &[
+    Text { path: "version", name: "version", machine: false },
+    Text { path: "cmdline", name: "cmdline", machine: false },
+    Text { path: "sys/kernel/tainted", name: "tainted", machine: false },
+    Text { path: "sys/kernel/random/boot_id", name: "boot_id", machine: false },
+    Text { path: "uptime", name: "uptime", machine: false },
+    Text { path: "self/mountinfo", name: "mountinfo", machine: false },
+    Text { path: "cpuinfo", name: "cpuinfo", machine: false },
+    Text { path: "meminfo", name: "meminfo", machine: false },
+    Text { path: "filesystems", name: "filesystems", machine: false },
+    Text { path: "modules", name: "modules", machine: true },
+    Text { path: "partitions", name: "partitions", machine: true },
+    Text { path: "swaps", name: "swaps", machine: true },
+    Text { path: "iomem", name: "iomem", machine: true },
+    Text { path: "kallsyms", name: "kallsyms", machine: true },
+];
+
+/// `kallsyms` of a kernel with many modules has some 20 MiB.
+const TEXT_MAX: u64 = 64 << 20;
+/// The kernel's log buffer is 16 MiB at most on common kernels.
+const LOG_MAX: usize = 32 << 20;
+/// One record of `/dev/kmsg` (CONSOLE_EXT_LOG_MAX).
+const RECORD_MAX: usize = 8192;
+
+pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    let whole = context.job.facts.initial_pid_namespace;
+    let allowed = |machine: bool| {
+        if machine && !whole {
+            return Err(Miss::refused(
+                "it belongs to the whole machine, and the agent lives in a PID namespace of its own",
+            ));
+        }
+        Ok(())
+    };
+    attempts.expect(TEXTS.len() + 2);
+    for text in TEXTS {
+        attempts.take(text.name, &Name::data(&["kernel", text.name]), |_| {
+            allowed(text.machine)?;
+            let path = context.job.places.proc.join(text.path);
+            let file = File::open(path).map_err(|error| Miss::at("open", &error))?;
+            let (bytes, all) = read_bounded(file, TEXT_MAX).map_err(|error| Miss::at("read", &error))?;
+            Ok(Found::bytes(bytes)
+                .lacking((!all).then(|| Miss::partial(format!("the first {TEXT_MAX} bytes")))))
+        })?;
+    }
+    attempts.take("log", &Name::data(&["kernel", "kmsg"]), |_| {
+        allowed(true)?;
+        kernel_log()
+    })?;
+    let why = allowed(true).err().unwrap_or_else(|| {
+        Miss::refused("the memory of the whole machine is not taken: that of the processes in scope is")
+    });
+    attempts.miss("whole memory (kcore)", why)
+}
+
+/// The records of `/dev/kmsg`, one read each, without waiting for the next.
+fn kernel_log() -> Result<Found<'static>, Miss> {
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let mut log = options.open("/dev/kmsg").map_err(|error| Miss::at("open /dev/kmsg", &error))?;
+    let (mut bytes, mut record) = (Vec::new(), vec![0; RECORD_MAX]);
+    while bytes.len() < LOG_MAX {
+        match log.read(&mut record) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(record.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+            // EPIPE: records were overwritten while we read; the next read goes on with the oldest there is.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            Err(error) => return Err(Miss::at("read /dev/kmsg", &error)),
+        }
+    }
+    let lack = (bytes.len() >= LOG_MAX).then(|| Miss::partial(format!("the first {LOG_MAX} bytes")));
+    Ok(Found::bytes(bytes).lacking(lack))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use crate::bundle::Outcome;
+    use crate::plan::Step;
+
+    #[test]
+    fn in_a_namespace_of_its_own_the_machine_is_refused_in_words() {
+        let taken = testing::take(&testing::job(), &testing::tree(&[]), &[], &[Step::Kernel]);
+        for subject in ["modules", "kallsyms", "log", "partitions", "whole memory (kcore)"] {
+            let (outcome, detail) = taken.outcome(subject);
+            assert_eq!(outcome, Outcome::Refused);
+            assert!(detail.contains("namespace"), "{detail}");
+        }
+        let version = std::fs::read("/proc/version").unwrap();
+        assert_eq!(taken.members["kernel/version"], version);
+        assert!(!taken.members.contains_key("kernel/modules"));
+    }
+}
