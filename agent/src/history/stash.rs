@@ -18,6 +18,8 @@ use crate::text::Bytes;
 
 /// Files that may wait for the stasher. Each holds a descriptor of the recorder.
 const PENDING_MAX: usize = 256;
+/// Processes that wait for one file; the next one asks again.
+const PROCESSES_MAX: usize = 1024;
 /// Files whose hash is remembered, so that the same program is not sent twice.
 const KNOWN_MAX: usize = 4096;
 /// File systems whose `open` can wait for somebody else: FUSE, NFS, CIFS, SMB2, 9P, Ceph, AFS, Coda
@@ -39,9 +41,16 @@ struct FileState {
 pub struct Stash {
     channel: Option<ipc::Channel>,
     next: u64,
-    pending: HashMap<u64, (ProcessId, Bytes, FileState)>,
+    pending: HashMap<u64, Pending>,
+    asked: HashMap<FileState, u64>,
     known: HashMap<FileState, (String, u64)>,
     order: VecDeque<FileState>,
+}
+
+/// One file that the stasher has, and the processes that run it.
+struct Pending {
+    state: FileState,
+    processes: Vec<(ProcessId, Bytes)>,
 }
 
 /// What became of one request.
@@ -57,9 +66,15 @@ impl Stash {
     /// Speaks to the stasher through `channel` from now on. What the last one had not answered is lost: it is returned.
     pub fn connect(&mut self, channel: Option<ipc::Channel>) -> Vec<Kept> {
         self.channel = channel;
-        let lost = std::mem::take(&mut self.pending);
+        self.asked.clear();
+        let lost = std::mem::take(&mut self.pending).into_values().flat_map(|pending| pending.processes);
         let words = "the stasher ended before it had answered";
-        lost.into_values().map(|(process, path, _)| Kept::No(process, path, words.to_owned())).collect()
+        lost.map(|(process, path)| Kept::No(process, path, words.to_owned())).collect()
+    }
+
+    /// Whether the stasher still owes answers.
+    pub fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// The channel, to wait for answers.
@@ -79,6 +94,11 @@ impl Stash {
                 Stashed { sha256: sha256.clone(), size: *size, executable: image.executable.clone() };
             return Some(Kept::Yes(process, stashed));
         }
+        let asked = self.asked.get(&state).and_then(|ticket| self.pending.get_mut(ticket));
+        if let Some(pending) = asked.filter(|pending| pending.processes.len() < PROCESSES_MAX) {
+            pending.processes.push((process, image.executable.clone()));
+            return None;
+        }
         let Some(channel) = self.channel.as_ref() else { return no("the stasher does not run".to_owned()) };
         if self.pending.len() >= PENDING_MAX {
             return no(format!("{PENDING_MAX} files wait for the stasher already"));
@@ -87,7 +107,9 @@ impl Stash {
         match channel.try_send(&Ask { ticket }, &[file.as_fd()]) {
             Ok(()) => {
                 self.next = self.next.wrapping_add(1);
-                self.pending.insert(ticket, (process, image.executable.clone(), state));
+                let processes = vec![(process, image.executable.clone())];
+                self.pending.insert(ticket, Pending { state, processes });
+                self.asked.insert(state, ticket);
                 None
             }
             Err(ipc::Error::WouldBlock) => no("the stasher is behind".to_owned()),
@@ -109,14 +131,17 @@ impl Stash {
                 Answer::Kept { ticket, sha256, size } => (ticket, Ok((sha256, size))),
                 Answer::Failed { ticket, reason } => (ticket, Err(reason)),
             };
-            let Some((process, executable, state)) = self.pending.remove(&ticket) else { continue };
-            all.push(match outcome {
+            let Some(Pending { state, processes }) = self.pending.remove(&ticket) else { continue };
+            self.asked.remove(&state);
+            if let Ok((sha256, size)) = &outcome {
+                self.remember(state, sha256, *size);
+            }
+            all.extend(processes.into_iter().map(|(process, executable)| match &outcome {
                 Ok((sha256, size)) => {
-                    self.remember(state, &sha256, size);
-                    Kept::Yes(process, Stashed { sha256, size, executable })
+                    Kept::Yes(process, Stashed { sha256: sha256.clone(), size: *size, executable })
                 }
-                Err(reason) => Kept::No(process, executable, reason),
-            });
+                Err(reason) => Kept::No(process, executable, reason.clone()),
+            }));
         }
         Ok(all)
     }
@@ -203,6 +228,25 @@ mod tests {
             matches!(&answers[..], [Kept::Yes(process, kept)] if *process == me() && kept.sha256 == "aa")
         );
         assert!(matches!(stash.take(Path::new("/proc"), me(), &own_image()), Some(Kept::Yes(..))));
+    }
+
+    #[test]
+    fn a_file_that_is_on_its_way_is_not_sent_again() {
+        let (here, there) = ipc::Channel::pair().unwrap();
+        let mut stash = Stash::default();
+        stash.connect(Some(here));
+        let other = ProcessId { start: 2, ..me() };
+        assert!(stash.take(Path::new("/proc"), me(), &own_image()).is_none());
+        assert!(stash.take(Path::new("/proc"), other, &own_image()).is_none());
+        assert!(stash.is_waiting());
+        let (Ask { ticket }, _) = there.recv::<Ask>().unwrap().unwrap();
+        assert!(matches!(there.try_recv::<Ask>(), Err(ipc::Error::WouldBlock)));
+        there.send(&Answer::Kept { ticket, sha256: "aa".to_owned(), size: 5 }, &[]).unwrap();
+        let answers = stash.answers().unwrap();
+        assert!(
+            matches!(&answers[..], [Kept::Yes(one, _), Kept::Yes(two, _)] if *one == me() && *two == other)
+        );
+        assert!(!stash.is_waiting());
     }
 
     #[test]

@@ -32,6 +32,8 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::{history, ipc, kernel};
 
+/// How long a stop waits for the stasher; systemd gives a service 90 s.
+const STOP: Duration = Duration::from_secs(20);
 /// How long the ring is left alone while events come: they are drained together, without a wake-up each.
 const BUSY: Duration = Duration::from_millis(5);
 /// How long nothing may come until the next event has to wake us.
@@ -204,8 +206,17 @@ impl Recorder {
     /// Everything that is known goes to disk. Captures that run are sealed at the next start.
     fn stop(&mut self) {
         tracing::info!("stopping");
-        let clients = &mut self.clients;
-        self.sight.drain(Instant::now(), &mut |event: &Event| clients.event(event));
+        // What the stasher still has may be all that is left of processes that have gone: it is worth the wait.
+        let deadline = Instant::now() + STOP;
+        loop {
+            let clients = &mut self.clients;
+            self.sight.drain(Instant::now(), &mut |event: &Event| clients.event(event));
+            let waiting = self.sight.keeper.stash.is_waiting() && Instant::now() < deadline;
+            if !waiting || self.poll(BUSY, false).is_err() {
+                break;
+            }
+        }
+        self.sight.keeper.connect_stasher(None, &mut |_| {});
         self.sight.keeper.say("stopped", "stopped in good order", &mut |_| {});
         self.sight.keeper.flush(&mut |_| {});
     }
