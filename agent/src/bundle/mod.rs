@@ -29,4 +29,4 @@ pub use seal::{Ended, Sealed, seal};
 pub use writer::{Added, Bag};
 
 #[cfg(test)]
-mod test;
+pub(crate) mod test;

@@ -235,3 +235,6 @@ fn size(bytes: u64) -> String {
     }
     format!("{whole} PiB")
 }
+
+#[cfg(test)]
+mod test;

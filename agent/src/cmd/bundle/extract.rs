@@ -28,16 +28,16 @@ use crate::text;
 )]
 pub struct ExtractArgs {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
     /// Only artifacts whose name matches (`*` and `?`; the name is that of `bundle show --artifacts`, with or without `data/`).
     #[arg(long = "artifact", value_name = "PATTERN")]
-    artifacts: Vec<String>,
+    pub(super) artifacts: Vec<String>,
     /// Where to.
     #[arg(long, short, value_name = "DIR", default_value = ".")]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     /// Also from a bundle that was tampered with, or is signed by a key that is not trusted.
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
 }
 
 pub(super) fn run(args: &ExtractArgs, context: &Context) -> Result<Exit, Error> {

@@ -43,17 +43,28 @@ pub(super) fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Error> {
         context.print_json(&serde_json::json!({ "capture": capture, "signature": signature }))?;
         return Ok(Exit::Done);
     }
-    head(&bundle, capture, signature, &mut out)?;
-    trigger(&capture.trigger, &mut out)?;
-    processes(&bundle, &contents, capture, &mut out)?;
-    attempts(capture, args.artifacts, &mut out)?;
-    losses(&bundle, &contents, capture, &mut out)?;
-    changes(capture, &mut out)?;
-    if args.artifacts {
-        artifacts(capture, &mut out)?;
-    }
+    page(&bundle, &contents, (capture, signature), args.artifacts, &mut out)?;
     out.flush()?;
     Ok(Exit::Done)
+}
+
+pub(super) fn page(
+    bundle: &Opened,
+    contents: &Contents,
+    (capture, signature): (&Capture, &Signature),
+    all: bool,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    head(bundle, capture, signature, out)?;
+    trigger(&capture.trigger, out)?;
+    processes(bundle, contents, capture, out)?;
+    attempts(capture, all, out)?;
+    losses(bundle, contents, capture, out)?;
+    changes(capture, out)?;
+    if all {
+        artifacts(capture, out)?;
+    }
+    Ok(())
 }
 
 fn head(bundle: &Opened, capture: &Capture, signature: &Signature, out: &mut dyn Write) -> io::Result<()> {

@@ -27,20 +27,30 @@ pub(super) fn run(args: &TimelineArgs, context: &Context) -> Result<Exit, Error>
     let signers = args.which.signers(context)?;
     let bundle = args.which.open(context)?;
     let contents = bundle.contents(&signers)?;
-    let capture = contents.account.as_ref().map(|(capture, _)| capture);
     let mut out = context.out();
+    lines(&bundle, &contents, context.json, &mut out)?;
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+/// Prints the events in order, and the trigger between them.
+pub(super) fn lines(
+    bundle: &Opened,
+    contents: &Contents,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let capture = contents.account.as_ref().map(|(capture, _)| capture);
     let mut order = Order { held: BTreeMap::new(), number: 0, trigger: capture.map(mark) };
     let mut written = Ok(());
     let mut print = |item: Item| {
         if written.is_ok() {
-            written = print(&item, context.json, &mut out);
+            written = print(&item, json, out);
         }
     };
-    events(&bundle, &contents, &mut |event| order.push(event, &mut print))?;
+    events(bundle, contents, &mut |event| order.push(event, &mut print))?;
     order.finish(&mut print);
-    written?;
-    out.flush()?;
-    Ok(Exit::Done)
+    Ok(written?)
 }
 
 /// All events in the bundle's history, nearly in order.

@@ -43,14 +43,18 @@ pub(super) fn run(args: &TreeArgs, context: &Context) -> Result<Exit, Error> {
         context.print_json(&processes)?;
         return Ok(Exit::Done);
     }
+    let mut out = context.out();
+    print(&processes, context.is_terminal(), &mut out)?;
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn print(processes: &[Process], colour: bool, out: &mut dyn Write) -> std::io::Result<()> {
     let remarks: std::collections::HashMap<_, _> =
         processes.iter().map(|process| (process.node.id, words(process))).collect();
     let nodes: Vec<&Node> = processes.iter().map(|process| &process.node).collect();
-    let style = report::tree::Style { colour: context.is_terminal() };
-    let mut out = context.out();
-    report::tree::print(&nodes, style, &|node| remarks.get(&node.id).cloned().flatten(), &mut out)?;
-    out.flush()?;
-    Ok(Exit::Done)
+    let remark = |node: &Node| remarks.get(&node.id).cloned().flatten();
+    report::tree::print(&nodes, report::tree::Style { colour }, &remark, out)
 }
 
 /// The processes in a bundle, if it has a tree.

@@ -16,7 +16,7 @@ use crate::bundle::verify::{Report, Verdict};
 )]
 pub struct VerifyArgs {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
 }
 
 pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, Error> {
