@@ -44,6 +44,7 @@ enum Command {
     /// Lists, shows, verifies and extracts bundles.
     #[command(subcommand)]
     Bundle(cmd::bundle::BundleCommand),
+    Pull(cmd::pull::PullArgs),
     Doctor(cmd::doctor::DoctorArgs),
     /// Makes or shows the host's signing key.
     #[command(subcommand)]
@@ -105,6 +106,7 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::History(args) => cmd::history::run(args, &context),
         Command::Status(args) => cmd::status::run(args, &context),
         Command::Bundle(command) => cmd::bundle::run(command, &context),
+        Command::Pull(args) => cmd::pull::run(args, &context),
         Command::Doctor(args) => cmd::doctor::run(args, &context),
         Command::Key(command) => cmd::key::run(command, &context),
         Command::Token(command) => cmd::token::run(command, &context),

@@ -66,6 +66,17 @@ pub fn run(command: &BundleCommand, context: &Context) -> Result<Exit, Error> {
     }
 }
 
+/// Verifies the bundle in one file; the verdict in words, and how the program ends by it.
+pub(super) fn verify_file(
+    path: &Path,
+    allowed_signers: Option<&Path>,
+    context: &Context,
+) -> Result<(&'static str, Exit), Error> {
+    let which = Which { bundle: Some(path.to_owned()), allowed_signers: allowed_signers.map(Path::to_owned) };
+    let report = file(path)?.verify(&which.signers(context)?)?;
+    Ok((verify::word(report.verdict), verify::exit(report.verdict)))
+}
+
 /// A bundle's file, and how to call it in texts.
 struct Opened {
     file: File,

@@ -6,6 +6,7 @@ pub mod config;
 pub mod doctor;
 pub mod history;
 pub mod key;
+pub mod pull;
 pub mod run;
 pub mod status;
 pub mod token;

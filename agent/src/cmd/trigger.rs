@@ -65,7 +65,7 @@ pub fn run(command: &TriggerCommand, context: &Context) -> Result<Exit, Error> {
         return Ok(Exit::Done);
     }
     let mut out = context.out();
-    writeln!(out, "{} would be let in with {}", args.sender, said(&tokens))?;
+    writeln!(out, "{} would be let in with {}", args.sender, said(tokens.as_deref()))?;
     if adapted.triggers.is_empty() {
         writeln!(out, "no alert in it calls for a capture (all are resolved)")?;
     }
@@ -104,10 +104,10 @@ fn tokens(sender: &str, context: &Context) -> Option<Vec<String>> {
     Some(secrets.tokens.iter().filter(fits).map(|token| token.name.clone()).collect())
 }
 
-fn said(tokens: &Option<Vec<String>>) -> String {
+fn said(tokens: Option<&[String]>) -> String {
     match tokens {
         None => "a token (which there are cannot be read by this user)".to_owned(),
-        Some(tokens) if tokens.is_empty() => "no token: `afterimage token new` makes one".to_owned(),
+        Some([]) => "no token: `afterimage token new` makes one".to_owned(),
         Some(tokens) => format!("one of the tokens {}", tokens.join(", ")),
     }
 }
@@ -132,24 +132,31 @@ fn print(
     out: &mut impl Write,
 ) -> Result<(), Error> {
     let severity = trigger.severity.map_or_else(|| "unknown".to_owned(), |severity| format!("{severity:?}"));
-    writeln!(out, "\nrule       {}", text::escape(trigger.rule.as_bytes()))?;
-    writeln!(out, "severity   {}", severity.to_lowercase())?;
+    writeln!(out, "\nrule          {}", text::escape(trigger.rule.as_bytes()))?;
+    writeln!(out, "severity      {}", severity.to_lowercase())?;
     if let Some(time) = trigger.time {
-        writeln!(out, "time       {time}")?;
+        writeln!(out, "time          {time}")?;
     }
     for (name, value) in hints(&trigger.target) {
-        writeln!(out, "{name:<10} {value}")?;
+        writeln!(out, "{name:<13} {value}")?;
     }
     match (found, tree) {
         (Some(found), Some(tree)) if !found.is_empty() => {
             for Match { process, score, why } in found {
                 let image = tree.get(&process).and_then(|node| node.image());
                 let name = image.map_or_else(String::new, |image| image.executable.to_string());
-                writeln!(out, "means      {} {name} (score {score}: {})", process.short(), why.join(", "))?;
+                writeln!(
+                    out,
+                    "means         {} {name} (score {score}: {})",
+                    process.short(),
+                    why.join(", ")
+                )?;
             }
         }
-        (_, Some(tree)) => writeln!(out, "means      none of the {} processes in the history", tree.len())?,
-        (_, None) => writeln!(out, "means      (the history cannot be read by this user)")?,
+        (_, Some(tree)) => {
+            writeln!(out, "means         none of the {} processes in the history", tree.len())?;
+        }
+        (_, None) => writeln!(out, "means         (no history here that this user may read)")?,
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::ipc::{Channel, ToDoor, ToRecorder};
 
 mod bundles;
 mod hostile;
+mod pulls;
 mod triggers;
 
 /// How long anything here may take.
