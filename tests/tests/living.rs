@@ -74,12 +74,13 @@ fn environment(folder: &Path) -> Result<()> {
 }
 
 fn descriptors(worker: &Worker, folder: &Path) -> Result<()> {
-    let text = fs::read_to_string(folder.join("fds.json"))?;
+    let text = fs::read_to_string(folder.join("fd.json"))?;
     let list: serde_json::Value = serde_json::from_str(&text)?;
-    let list = list.as_array().context("fds.json is no list")?;
+    let list = list.as_array().context("fd.json is no list")?;
     let link = |number: &serde_json::Value| {
         let one = list.iter().find(|one| one["fd"] == *number);
-        one.and_then(|one| one["link"].as_str()).with_context(|| format!("no descriptor {number} in {text}"))
+        one.and_then(|one| one["target"].as_str())
+            .with_context(|| format!("no descriptor {number} in {text}"))
     };
     let deleted = &worker.report["deleted"];
     let path = deleted["path"].as_str().context("no path")?;
