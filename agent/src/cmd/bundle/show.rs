@@ -59,7 +59,7 @@ pub(super) fn page(
     trigger(&capture.trigger, out)?;
     processes(bundle, contents, capture, out)?;
     attempts(capture, all, out)?;
-    losses(bundle, contents, capture, out)?;
+    losses(bundle, contents, capture, all, out)?;
     changes(capture, out)?;
     if all {
         artifacts(capture, out)?;
@@ -166,58 +166,82 @@ fn attempts(capture: &Capture, all: bool, out: &mut dyn Write) -> io::Result<()>
     if capture.attempts_dropped > 0 {
         writeln!(out, "          {} more are not listed", capture.attempts_dropped)?;
     }
-    let mut missing: BTreeMap<Outcome, Vec<&Attempt>> = BTreeMap::new();
+    // Many attempts fail for one reason: the reason is read once.
+    let mut missing: BTreeMap<(Outcome, &str, &str), Vec<&Attempt>> = BTreeMap::new();
     for attempt in capture.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Ok) {
-        missing.entry(attempt.outcome).or_default().push(attempt);
+        let why = attempt.detail.as_deref().unwrap_or("no reason given");
+        missing.entry((attempt.outcome, &attempt.collection, why)).or_default().push(attempt);
     }
-    for (outcome, attempts) in missing {
+    for ((outcome, collection, why), attempts) in missing {
         let named = if all { attempts.len() } else { NAMED_MAX };
-        for attempt in attempts.iter().take(named) {
-            let why = attempt.detail.as_deref().unwrap_or("no reason given");
-            let (collection, subject) = (clean(&attempt.collection), clean(&attempt.subject));
-            writeln!(out, "  {:<17} {collection}: {subject}: {}", word(outcome), clean(why))?;
-        }
+        let subjects: Vec<String> =
+            attempts.iter().take(named).map(|attempt| clean(&attempt.subject)).collect();
         let more = attempts.len().saturating_sub(named);
-        if more > 0 {
-            writeln!(out, "  {:<17} {more} more (--artifacts names all)", word(outcome))?;
-        }
+        let more = if more > 0 { format!(" and {more} more (--artifacts names all)") } else { String::new() };
+        writeln!(
+            out,
+            "  {:<17} {:>4}  {}: {}",
+            word(outcome),
+            attempts.len(),
+            clean(collection),
+            clean(why)
+        )?;
+        writeln!(out, "  {:<17} {:>4}  {}{more}", "", "", subjects.join(", "))?;
     }
     Ok(())
 }
 
-fn losses(bundle: &Opened, contents: &Contents, capture: &Capture, out: &mut dyn Write) -> Result<(), Error> {
-    let (mut events, mut lost) = (0_u64, 0_u64);
+fn losses(
+    bundle: &Opened,
+    contents: &Contents,
+    capture: &Capture,
+    all: bool,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let (mut events, mut lost, mut missed) = (0_u64, 0_u64, 0_u64);
     let mut span: Option<(Timestamp, Timestamp)> = None;
     let mut said = Vec::new();
     timeline::events(bundle, contents, &mut |event: Event| {
         events = events.saturating_add(1);
         let (from, to) = span.unwrap_or((event.time, event.time));
         span = Some((from.min(event.time), to.max(event.time)));
-        if let Action::Loss(loss) = &event.action {
-            lost = lost.saturating_add(loss.count);
+        match &event.action {
+            Action::Loss(loss) if loss.place == "stash" => missed = missed.saturating_add(loss.count),
+            Action::Loss(loss) => lost = lost.saturating_add(loss.count),
+            Action::Gap(_) => {}
+            _ => return,
         }
-        if matches!(event.action, Action::Loss(_) | Action::Gap(_)) && said.len() < NAMED_MAX {
+        if all || said.len() < NAMED_MAX {
             said.push(line::event(&event));
         }
     })?;
-    match span {
-        Some((from, to)) => {
-            writeln!(
-                out,
-                "\nHistory   {events} events, {} to {}, {lost} lost",
-                line::time(from),
-                line::time(to)
-            )?;
-        }
-        _ => writeln!(out, "\nHistory   none")?,
-    }
+    let Some((from, to)) = span else {
+        writeln!(out, "\nHistory   none")?;
+        return Ok(());
+    };
+    writeln!(out, "\nHistory   {events} events, {} to {}", line::time(from), line::time(to))?;
+    let counts = &capture.facts.counts;
+    let count = |pointer: &str| counts.pointer(pointer).map_or_else(|| "?".to_owned(), ToString::to_string);
+    writeln!(
+        out,
+        "  {lost} events lost; since the recorder started: {} attempted in the kernel, {} lost there, {} at the disk",
+        count("/kernel/attempted"),
+        count("/kernel/lost"),
+        count("/recorder/history_lost")
+    )?;
+    writeln!(
+        out,
+        "  {missed} executables could not be kept (their processes are in the history all the same)"
+    )?;
     for said in said {
         writeln!(out, "  {said}")?;
     }
-    let mut counts = Vec::new();
-    flatten("", &capture.facts.counts, &mut counts);
-    for (name, value) in counts {
-        writeln!(out, "  {}: {}", clean(&name), clean(&value))?;
+    if all {
+        let mut lines = Vec::new();
+        flatten("", counts, &mut lines);
+        for (name, value) in lines {
+            writeln!(out, "  {}: {}", clean(&name), clean(&value))?;
+        }
     }
     Ok(())
 }

@@ -106,12 +106,12 @@ fn show_says_what_was_taken_what_is_missing_and_why() {
         "trusted by the key of this host",
         "Complete  yes",
         "ok 1, partial 1, refused 1",
-        "refused           test: mem\\x1B: ptrace is not \\x1B[2J allowed",
+        "refused              1  test: ptrace is not \\x1B[2J allowed\n                          mem\\x1B\n",
         "target  41  /tmp/\\x1B[2Jx",
         "exit code 3",
         "History   5 events",
         "GAP",
-        "lost: 0",
+        "0 events lost",
     ] {
         assert!(page.contains(expected), "{expected} is not on the page:\n{page}");
     }
