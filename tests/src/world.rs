@@ -57,6 +57,7 @@ pub fn enter(name: &str, results: Option<&std::path::Path>, body: impl FnOnce() 
     assert_private()?;
     furnish::furnish().context("furnish the world")?;
     body()?;
+    // On a line of its own, whatever was printed before.
     println!("\n{MARKER}{name}");
     Ok(())
 }

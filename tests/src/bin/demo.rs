@@ -9,9 +9,7 @@ use e2e::{story, world};
 fn main() -> Result<()> {
     let results = env::args_os().nth(1).context("usage: demo FOLDER-FOR-THE-RESULTS")?;
     world::enter("demo", Some(Path::new(&results)), || {
-        let told = story::tell(|sentence| println!("{sentence}"))?;
-        println!("principal={}", told.principal);
-        println!("bundle={}", told.bundle.file_name().context("no name")?.to_string_lossy());
+        story::tell(|sentence| println!("{sentence}"))?;
         Ok(())
     })
 }

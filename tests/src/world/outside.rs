@@ -103,8 +103,11 @@ fn python() -> Option<PathBuf> {
 fn saw(console: ChildStdout, marker: &str) -> bool {
     let mut found = false;
     for line in BufReader::new(console).lines().map_while(Result::ok) {
-        found |= line == marker;
-        println!("  {line}");
+        if line == marker {
+            found = true;
+        } else {
+            println!("  {line}");
+        }
     }
     found
 }
