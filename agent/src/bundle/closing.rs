@@ -194,7 +194,9 @@ impl Closing {
     /// A bag needs a payload: the trigger, when the collector never wrote it.
     fn write_trigger(&mut self, job: &Job) -> Result<Artifact, Error> {
         let partial = writer::partial(self.id);
-        let value = serde_json::json!({ "trigger": job.trigger, "raw": job.raw });
+        let value = serde_json::json!({
+            "id": job.id, "accepted": job.accepted, "trigger": job.trigger, "raw": job.raw, "targets": job.targets,
+        });
         let bytes = serde_json::to_vec_pretty(&value)
             .map_err(|error| failed("describe", &partial)(io::Error::from(error)))?;
         let (name, size) = (Name::data(&["trigger.json"]), u64::try_from(bytes.len()).unwrap_or(u64::MAX));

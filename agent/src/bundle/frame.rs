@@ -104,7 +104,9 @@ impl<R: Read> Frames<R> {
         self.fill()?;
         let rest = self.content.get(self.used..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
-        buffer.iter_mut().zip(rest).for_each(|(to, &from)| *to = from);
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
+        }
         self.used = self.used.saturating_add(count);
         Ok(count)
     }

@@ -187,3 +187,98 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::bundle::test::MACHINE;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn tagmanifest() -> String {
+        let names = [layout::CAPTURE, layout::MANIFEST, layout::BAGIT, layout::BAG_INFO];
+        names.map(|name| format!("{}  {name}\n", "ab".repeat(32))).concat()
+    }
+
+    #[test]
+    fn a_key_is_made_once_for_its_owner_only() {
+        let folder = folder();
+        let keys = folder.path().join("state/keys");
+        assert!(matches!(Key::load(&keys), Err(Error::None(_))));
+        let key = Key::load_or_create(&keys, MACHINE).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&keys), mode(&keys.join(KEY_FILE))), (0o700, 0o600));
+        assert_eq!(fs::read_dir(&keys).unwrap().count(), 1, "nothing temporary is left");
+        let again = Key::load_or_create(&keys, "another machine").unwrap();
+        assert_eq!(again.public_line().unwrap(), key.public_line().unwrap());
+        assert!(matches!(Key::create(&keys, MACHINE), Err(Error::Exists(_))));
+        let line = key.public_line().unwrap();
+        assert!(
+            line.starts_with("ssh-ed25519 ") && line.ends_with(&format!(" afterimage@{MACHINE}")),
+            "{line}"
+        );
+        let signer = key.allowed_signers_line().unwrap();
+        assert!(signer.starts_with(&format!("afterimage@{MACHINE} namespaces=\"afterimage\" ssh-ed25519 ")));
+    }
+
+    #[test]
+    fn ssh_keygen_reads_the_key() {
+        let folder = folder();
+        let key = Key::create(folder.path(), MACHINE).unwrap();
+        let output = std::process::Command::new("ssh-keygen")
+            .args(["-y", "-f"])
+            .arg(folder.path().join(KEY_FILE))
+            .output()
+            .unwrap();
+        let line = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(line.trim_end(), key.public_line().unwrap(), "{:?}", output.stderr);
+    }
+
+    #[test]
+    fn a_key_that_others_could_have_or_that_is_none_is_refused_in_words() {
+        let folder = folder();
+        let path = folder.path().join(KEY_FILE);
+        drop(Key::create(folder.path(), MACHINE).unwrap());
+        for mode in [0o640, 0o604, 0o620, 0o602] {
+            fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            let error = Key::load_or_create(folder.path(), MACHINE).err().unwrap();
+            assert!(error.to_string().contains("is open to others"), "{mode:o}: {error}");
+        }
+        let moved = folder.path().join("moved");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        symlink(&moved, &path).unwrap();
+        assert!(matches!(Key::load(folder.path()), Err(Error::File { .. })), "a link is not followed");
+        fs::remove_file(&path).unwrap();
+        for text in [&b""[..], b"not a key", &[0xff; 10_000]] {
+            write_new(&path, text).unwrap();
+            assert!(matches!(Key::load_or_create(folder.path(), MACHINE), Err(Error::NotAKey { .. })));
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_tag_manifest_is_signed() {
+        let folder = folder();
+        let key = Key::create(folder.path(), MACHINE).unwrap();
+        let good = tagmanifest();
+        assert!(key.sign(good.as_bytes()).unwrap().starts_with("-----BEGIN SSH SIGNATURE-----"));
+        for other in [
+            String::new(),
+            good.trim_end().to_owned(),
+            good.clone() + "\n",
+            good.clone() + &good,
+            good.replacen("ab", "AB", 1),
+            good.replacen("ab", "a", 1),
+            good.replacen("  ", " ", 1),
+            good.replace(layout::CAPTURE, "../capture.json"),
+            good.lines().rev().flat_map(|line| [line, "\n"]).collect(),
+        ] {
+            assert!(matches!(key.sign(other.as_bytes()), Err(Error::NotATagManifest(_))), "{other}");
+        }
+    }
+}
