@@ -63,3 +63,7 @@ pub(super) fn whole(file: File, size: u64, room: Room) -> Result<Found<'static>,
     let size = size.min(limit);
     Ok(Found::stream(file.take(size), size).lacking(lack))
 }
+
+#[cfg(test)]
+#[path = "file_test.rs"]
+mod tests;

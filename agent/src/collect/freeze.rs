@@ -80,6 +80,11 @@ impl Stop {
         threads
     }
 
+    /// Threads that were asked to stop and have not yet: in an uninterruptible wait.
+    pub(super) fn pending(&self) -> &[u32] {
+        &self.pending
+    }
+
     /// Lets all threads go; the time since the first stop.
     pub(super) fn release(&mut self) -> Duration {
         self.poll();
@@ -130,6 +135,19 @@ impl Stop {
             }
         }
     }
+}
+
+/// Lets those of `lingering` go that have stopped by now: a thread may leave an uninterruptible wait long after we have
+/// lost interest in it. Those that never do are released by the kernel when the collector ends.
+pub(super) fn sweep(lingering: &mut Vec<u32>) {
+    lingering.retain(|tid| match ptrace::poll(*tid) {
+        Ok(Answer::Running) => true,
+        Ok(Answer::Stopped(signal)) => {
+            drop(ptrace::release(*tid, signal));
+            false
+        }
+        Ok(Answer::Ended) | Err(_) => false,
+    });
 }
 
 impl Drop for Stop {

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use nix::dir::Type;
+
 use super::attempts::{Attempts, read_bounded};
 use super::file::{regular, reopen};
 use super::findings::Findings;
@@ -36,16 +38,16 @@ enum Place {
 }
 
 const AREAS: &[(&[u8], usize, Place)] = &[
-    (b"/tmp", 16, Place::Temporary),
-    (b"/var/tmp", 16, Place::Temporary),
-    (b"/dev/shm", 16, Place::Temporary),
-    (b"/run", 8, Place::Runtime),
-    (b"/dev", 8, Place::Runtime),
-    (b"/var/www", 16, Place::System),
-    (b"/etc", 8, Place::System),
-    (b"/srv", 12, Place::System),
-    (b"/opt", 12, Place::System),
-    (b"/usr", 16, Place::System),
+    (b"/tmp", 32, Place::Temporary),
+    (b"/var/tmp", 32, Place::Temporary),
+    (b"/dev/shm", 32, Place::Temporary),
+    (b"/run", 16, Place::Runtime),
+    (b"/dev", 16, Place::Runtime),
+    (b"/var/www", 32, Place::System),
+    (b"/etc", 16, Place::System),
+    (b"/srv", 32, Place::System),
+    (b"/opt", 32, Place::System),
+    (b"/usr", 32, Place::System),
 ];
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
@@ -63,7 +65,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     deleted::run(context, &walker, &mut findings, attempts)?;
     let homes = homes(&walker).into_iter().map(|user| {
         let place = if (1..1000).contains(&user.uid) { Place::Service } else { Place::Home };
-        (user.home, 12, place)
+        (user.home, 32, place)
     });
     let areas: Vec<(Vec<u8>, usize, Place)> =
         AREAS.iter().map(|(path, depth, place)| (path.to_vec(), *depth, *place)).chain(homes).collect();
@@ -72,7 +74,11 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         let Ok(area) = walker.find(&path) else { continue };
         let mut odd = Vec::new();
         walker.again();
-        walker.walk(&area, depth, &mut |entry| {
+        // Ordinary names of ordinary files are most of a system: for these the name is enough.
+        let look = |name: &[u8], kind: Option<Type>| {
+            place != Place::System || kind != Some(Type::File) || is_dot(name) || !misleading(name).is_empty()
+        };
+        walker.walk_where(&area, depth, &look, &mut |entry| {
             if AREAS.iter().any(|(other, ..)| *other == entry.path) {
                 return false; // it has its own turn
             }

@@ -34,6 +34,8 @@ pub(super) struct Reading {
     pub(super) unreadable: Vec<Hole>,
     /// Bytes of these.
     pub(super) unreadable_bytes: u64,
+    /// Threads that had not stopped when the others were let go.
+    pub(super) lingering: Vec<u32>,
 }
 
 impl Reading {
@@ -89,7 +91,9 @@ impl<'r> Image<'r> {
     fn release(&mut self) {
         if let Some(mut stop) = self.stop.take() {
             let held = stop.release();
-            self.reading.borrow_mut().frozen_us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+            let mut reading = self.reading.borrow_mut();
+            reading.frozen_us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+            reading.lingering.extend_from_slice(stop.pending());
         }
     }
 
@@ -160,3 +164,7 @@ impl Drop for Image<'_> {
         self.release();
     }
 }
+
+#[cfg(test)]
+#[path = "image_test.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use super::attempts::{Attempts, Found, Miss};
 use super::core::{Subject, head};
 use super::exe::MOUNTINFO_MAX;
 use super::file::Remote;
-use super::freeze::Stop;
+use super::freeze::{Stop, sweep};
 use super::image::{Image, Reading};
 use super::procdir::ProcDir;
 use super::segments::{Hole, Selection, hexadecimal, select};
@@ -71,6 +71,7 @@ struct Row {
 }
 
 fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    sweep(&mut context.lingering);
     let short = one.id.short();
     let subject = format!("{short} memory");
     let dir = match ProcDir::open(&context.job.places.proc, one.id) {
@@ -98,6 +99,7 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
         let micros = report.reading.frozen_us;
         context.frozen.push(Frozen { process: one.id, threads: report.stopped, micros });
     }
+    context.lingering.extend_from_slice(&report.reading.lingering);
     if taken {
         attempts.spend_memory(report.reading.read);
         let name = Name::data(&["process", &short, "core.json"]);
@@ -165,6 +167,9 @@ fn lack(stop: &Stop, holes: &[Hole], cut: Option<Miss>) -> Option<Miss> {
     let mut lacks: Vec<String> = cut.into_iter().map(|cut| format!("maps {}", cut.detail)).collect();
     if let Some((tid, why)) = stop.refused.first() {
         lacks.push(format!("{} threads without registers, such as {tid}: {why}", stop.refused.len()));
+    }
+    if let Some(tid) = stop.pending().first() {
+        lacks.push(format!("{} threads did not stop in time, such as {tid}", stop.pending().len()));
     }
     if let Some(hole) = holes.first() {
         lacks.push(format!("{} ranges left out, such as {:#x}: {}", holes.len(), hole.start, hole.why));

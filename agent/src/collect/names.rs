@@ -57,7 +57,7 @@ pub(super) fn is_hidden(path: &[u8]) -> bool {
 /// Hidden names that belong where they are, on most hosts.
 pub(super) fn is_usual(path: &[u8]) -> bool {
     const TEMPORARY: [&[u8]; 5] = [b".X11-unix", b".ICE-unix", b".XIM-unix", b".font-unix", b".Test-unix"];
-    const ANYWHERE: [&[u8]; 18] = [
+    const ELSEWHERE: &[&[u8]] = &[
         b".build-id",
         b".dwz",
         b".pwd.lock",
@@ -76,11 +76,20 @@ pub(super) fn is_usual(path: &[u8]) -> bool {
         b".well-known",
         b".htaccess",
         b".updated",
+        b".git",
+        b".hg",
+        b".svn",
+        b".cargo",
+        b".vscode",
+        b".idea",
+        b".husky",
+        b".circleci",
     ];
     let (folder, name) = split(path);
+    let anybody = [&b"/tmp/"[..], b"/var/tmp/", b"/dev/", b"/run/"].iter().any(|area| path.starts_with(area));
     let temporary = [&b"/tmp"[..], b"/var/tmp"].contains(&folder);
     let lock = name.starts_with(b".X") && name.ends_with(b"-lock");
-    ANYWHERE.contains(&name)
+    (!anybody && ELSEWHERE.contains(&name))
         || (temporary && (TEMPORARY.contains(&name) || lock))
         || folder == b"/etc/skel"
         || folder == b"/"
@@ -134,10 +143,14 @@ mod tests {
         for path in ["/home/u/x", "./x", "/a/../b", "/a/./b", "-rf", ".hidden", ""] {
             assert!(!is_hidden(path.as_bytes()), "{path}");
         }
-        for path in ["/tmp/.X11-unix", "/tmp/.X0-lock", "/usr/lib/.build-id", "/etc/skel/.bashrc"] {
+        for path in
+            ["/tmp/.X11-unix", "/tmp/.X0-lock", "/usr/lib/.build-id", "/srv/app/.git", "/etc/skel/.bashrc"]
+        {
             assert!(is_usual(path.as_bytes()), "{path}");
         }
-        for path in ["/tmp/.x", "/home/u/.X11-unix", "/dev/shm/.X0-lock", "/usr/bin/.sshd"] {
+        for path in
+            ["/tmp/.x", "/tmp/.git", "/run/.bin", "/home/u/.X11-unix", "/dev/shm/.X0-lock", "/usr/bin/.sshd"]
+        {
             assert!(!is_usual(path.as_bytes()), "{path}");
         }
         assert_eq!(split(b"/a/b"), (&b"/a"[..], &b"b"[..]));

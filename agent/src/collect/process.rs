@@ -53,10 +53,13 @@ fn process(context: &Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) ->
     for (text, max) in TEXTS {
         let name = Name::data(&["process", &short, text]);
         attempts.take(format!("{short} {text}"), &name, |_| {
-            let found = dir.found(text, *max)?;
+            let found = dir.found(text, *max);
             // The bytes are of the process that was meant: the directory is pinned, and it still lives.
             dir.check()?;
-            Ok(found)
+            found.map_err(|miss| match miss.outcome {
+                Outcome::Gone => Miss::refused(format!("this kernel does not have it: {}", miss.detail)),
+                _ => miss,
+            })
         })?;
     }
     let checked = |found| dir.check().map(|()| found);

@@ -21,7 +21,7 @@ fn the_state_of_a_child_is_what_it_was_started_with() {
     assert_eq!((threads[0]["tid"].as_u64(), threads.as_array().unwrap().len()), (Some(id.pid.into()), 1));
     for attempt in taken.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Ok) {
         assert!(attempt.detail.is_some(), "{attempt:?}");
-        assert!(matches!(attempt.outcome, Outcome::Gone | Outcome::Refused), "{attempt:?}");
+        assert!(matches!(attempt.outcome, Outcome::Refused), "{attempt:?}");
     }
 }
 

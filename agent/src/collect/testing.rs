@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -71,7 +72,13 @@ pub(crate) fn take(job: &Job, tree: &Tree, targets: &[ProcessId], steps: &[Step]
     super::run(&mut context, &mut bag, &mut |_| {}).unwrap();
     let frozen = context.frozen;
     bag.finish().unwrap();
-    let frames = std::fs::read(folder.path().join(format!("{}.partial", job.id))).unwrap();
+    let (members, attempts) = contents(folder.path(), job);
+    Taken { members, attempts, frozen }
+}
+
+/// The members and attempts of a finished bag.
+fn contents(folder: &Path, job: &Job) -> (BTreeMap<String, Vec<u8>>, Vec<Attempt>) {
+    let frames = std::fs::read(folder.join(format!("{}.partial", job.id))).unwrap();
     let tar = if frames.is_empty() { vec![0; 1024] } else { zstd::decode_all(&*frames).unwrap() };
     let mut archive = tar::Archive::new(&*tar);
     let mut members = BTreeMap::new();
@@ -83,13 +90,20 @@ pub(crate) fn take(job: &Job, tree: &Tree, targets: &[ProcessId], steps: &[Step]
         entry.read_to_end(&mut bytes).unwrap();
         assert!(members.insert(name, bytes).is_none(), "{path} is there twice");
     }
-    let journal = std::fs::read_to_string(folder.path().join(format!("{}.journal", job.id))).unwrap();
+    let journal = std::fs::read_to_string(folder.join(format!("{}.journal", job.id))).unwrap();
     let attempts = journal
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter_map(|line| serde_json::from_value(line.get("attempt")?.clone()).ok())
         .collect();
-    Taken { members, attempts, frozen }
+    (members, attempts)
+}
+
+/// The outcome of a finished bag's only attempt, and the bytes of its only member.
+pub(crate) fn read(folder: &Path, job: &Job) -> (Outcome, Vec<u8>) {
+    let (members, attempts) = contents(folder, job);
+    assert_eq!((members.len(), attempts.len()), (1, 1));
+    (attempts[0].outcome, members.into_values().next().unwrap())
 }
 
 /// A child of the test's own, ended and waited for when dropped.

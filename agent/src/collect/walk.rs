@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use nix::dir::Dir;
+use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::Mode;
@@ -107,6 +107,17 @@ impl Walker {
     /// Visits all that is below the directory `from`, at most `depth` levels deep. `visit` says whether to go on into
     /// a directory.
     pub(super) fn walk(&mut self, from: &Entry, depth: usize, visit: &mut dyn FnMut(&Entry) -> bool) {
+        self.walk_where(from, depth, &|_, _| true, visit);
+    }
+
+    /// The same; of an entry that `look` does not care for, by name and type, nothing but these are seen.
+    pub(super) fn walk_where(
+        &mut self,
+        from: &Entry,
+        depth: usize,
+        look: &dyn Fn(&[u8], Option<Type>) -> bool,
+        visit: &mut dyn FnMut(&Entry) -> bool,
+    ) {
         let key = (from.attributes.device, from.attributes.inode);
         if !self.entered.insert(key) {
             return;
@@ -115,16 +126,19 @@ impl Walker {
             Ok(names) => names,
             Err(error) => return self.lack(&from.path, &error.to_string()),
         };
-        for name in names {
+        for (name, kind) in names {
             if self.entries == 0 || Instant::now() >= self.until {
                 return self.lack(&from.path, "the bound of entries or time was reached");
             }
             self.entries = self.entries.saturating_sub(1);
+            if !look(name.to_bytes(), kind) {
+                continue;
+            }
             let Some(entry) = self.entry(from, &name) else { continue };
             if visit(&entry) && entry.attributes.is_dir() {
                 match depth {
                     0 => self.lack(&entry.path, "too deep"),
-                    _ => self.walk(&entry, depth - 1, visit),
+                    _ => self.walk_where(&entry, depth - 1, look, visit),
                 }
             }
         }
@@ -148,7 +162,7 @@ impl Walker {
         Some(Entry { path, fd, attributes })
     }
 
-    fn names(&mut self, path: &OwnedFd) -> io::Result<Vec<CString>> {
+    fn names(&mut self, path: &OwnedFd) -> io::Result<Vec<(CString, Option<Type>)>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let mut dir = match Dir::openat(path, c".", flags | OFlag::O_NOATIME, Mode::empty()) {
             Err(Errno::EPERM) => Dir::openat(path, c".", flags, Mode::empty())?,
@@ -165,7 +179,7 @@ impl Walker {
                 self.lacks.push(format!("more than {ENTRIES_MAX} entries in one directory"));
                 break;
             }
-            names.push(name.to_owned());
+            names.push((name.to_owned(), entry.file_type()));
         }
         Ok(names)
     }
