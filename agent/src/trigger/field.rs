@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::text::Bytes;
 
-/// Names, ids and numbers.
-pub(super) const WORD_MAX: usize = 1024;
+/// Names, ids and numbers: so short that a list of captures, with their rules, is always one message.
+pub(super) const WORD_MAX: usize = 256;
 /// Paths: the kernel's own limit.
 pub(super) const PATH_MAX: usize = 4096;
 /// Command lines.

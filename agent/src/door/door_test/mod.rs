@@ -16,6 +16,7 @@ use crate::ipc::{Channel, ToDoor, ToRecorder};
 
 mod bundles;
 mod hostile;
+mod imprisoned;
 mod pulls;
 mod triggers;
 
@@ -61,13 +62,26 @@ impl Answer {
 
 impl World {
     /// A door whose recorder answers with `play`.
-    fn new(mut play: impl FnMut(&ToRecorder) -> Option<(ToDoor, Option<OwnedFd>)> + Send + 'static) -> Self {
+    fn new(play: impl FnMut(&ToRecorder) -> Option<(ToDoor, Option<OwnedFd>)> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (recorder, door) = Channel::pair().unwrap();
         std::thread::spawn(move || super::serve(listener, door, Value::Null).unwrap());
         let (secrets, tokens) = secrets();
         recorder.send(&ToDoor::Secrets(secrets), &[]).unwrap();
+        let world = Self::with(address, recorder, tokens, play);
+        // The greeting shows that the secrets have arrived: the door reads in order.
+        assert!(matches!(world.next(), ToRecorder::Health { .. }));
+        world
+    }
+
+    /// The recorder of a door that is open at `address`.
+    fn with(
+        address: SocketAddr,
+        recorder: Channel,
+        tokens: HashMap<&'static str, String>,
+        mut play: impl FnMut(&ToRecorder) -> Option<(ToDoor, Option<OwnedFd>)> + Send + 'static,
+    ) -> Self {
         let (report, asked) = channel();
         let playing = Channel::new(recorder.as_fd().try_clone_to_owned().unwrap());
         std::thread::spawn(move || {
@@ -79,10 +93,7 @@ impl World {
                 drop(report.send(question));
             }
         });
-        let world = Self { address, tokens, asked, recorder };
-        // The greeting shows that the secrets have arrived: the door reads in order.
-        assert!(matches!(world.next(), ToRecorder::Health { .. }));
-        world
+        Self { address, tokens, asked, recorder }
     }
 
     /// A door whose recorder accepts everything.
