@@ -15,7 +15,8 @@ pub(super) struct Findings {
     /// Numbers of the capabilities in force (capability.h).
     pub(super) capabilities: u64,
     pub(super) initial_pid_namespace: bool,
-    pub(super) btf: bool,
+    /// `None` where it may not be looked at.
+    pub(super) btf: Option<bool>,
     /// The active security modules, comma separated; `None` where securityfs is not mounted.
     pub(super) modules: Option<String>,
     pub(super) lockdown: Option<String>,
@@ -47,7 +48,7 @@ impl Findings {
             kernel: host.as_ref().map_or_else(|_| "unknown".to_owned(), |host| host.kernel.clone()),
             capabilities: capabilities(&paths.proc),
             initial_pid_namespace: host.is_ok_and(|host| host.initial_pid_namespace),
-            btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+            btf: Path::new("/sys/kernel/btf/vmlinux").try_exists().ok(),
             modules: read("/sys/kernel/security/lsm"),
             lockdown: read("/sys/kernel/security/lockdown"),
             fentry: root.then(bpf_try::fentry),

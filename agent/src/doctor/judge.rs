@@ -82,10 +82,14 @@ fn namespace(found: &Findings) -> Check {
 }
 
 fn btf(found: &Findings) -> Check {
-    let words = if found.btf { "/sys/kernel/btf/vmlinux" } else { "no /sys/kernel/btf/vmlinux" };
+    let Some(there) = found.btf else {
+        let found = "may not be looked at without root".to_owned();
+        return Check { name: "BTF", verdict: Verdict::Unknown, found, cost: None };
+    };
+    let words = if there { "/sys/kernel/btf/vmlinux" } else { "no /sys/kernel/btf/vmlinux" };
     let cost = "without the kernel's type information the probe cannot know where fields are: nothing is recorded; use a \
                 kernel with CONFIG_DEBUG_INFO_BTF";
-    let mut check = check("BTF", found.btf, words, cost);
+    let mut check = check("BTF", there, words, cost);
     if check.verdict == Verdict::Missing {
         check.verdict = Verdict::Blocks;
     }
@@ -209,7 +213,7 @@ mod tests {
             kernel: "6.1.0-56-cloud-amd64".to_owned(),
             capabilities: u64::MAX,
             initial_pid_namespace: true,
-            btf: true,
+            btf: Some(true),
             modules: Some("lockdown,capability,landlock,bpf".to_owned()),
             lockdown: Some("none [integrity] confidentiality".to_owned()),
             fentry: Some(Ok(())),
@@ -260,7 +264,7 @@ mod tests {
         for (name, findings) in [
             ("kernel", Findings { kernel: "4.19.0".to_owned(), ..found() }),
             ("kernel", Findings { kernel: "nonsense".to_owned(), ..found() }),
-            ("BTF", Findings { btf: false, ..found() }),
+            ("BTF", Findings { btf: Some(false), ..found() }),
             (
                 "lockdown",
                 Findings { lockdown: Some("none integrity [confidentiality]".to_owned()), ..found() },
@@ -273,9 +277,16 @@ mod tests {
 
     #[test]
     fn without_root_what_was_not_tried_is_not_called_missing() {
-        let findings =
-            Findings { root: false, fentry: None, lsm: None, kcore: false, recorder: false, ..found() };
-        for name in ["fentry", "LSM programs", "/proc/kcore", "recorder"] {
+        let findings = Findings {
+            root: false,
+            btf: None,
+            fentry: None,
+            lsm: None,
+            kcore: false,
+            recorder: false,
+            ..found()
+        };
+        for name in ["BTF", "fentry", "LSM programs", "/proc/kcore", "recorder"] {
             assert_eq!(verdict(&findings, name).0, Verdict::Unknown, "{name}");
         }
     }
