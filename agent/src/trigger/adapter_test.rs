@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::trigger::{Profile, Target};
 
 fn sample(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -34,13 +35,13 @@ fn every_sample_gives_what_it_expects() {
     check("generic", &sample(include_str!("fixtures/standard-webhooks.json")));
 }
 
-fn one(sender: &str, body: &Value) -> crate::trigger::Trigger {
+fn one(sender: &str, body: &Value) -> Trigger {
     let mut adapted = adapt(sender, body.to_string().as_bytes(), None).unwrap();
     assert_eq!(adapted.triggers.len(), 1);
     adapted.triggers.remove(0)
 }
 
-fn falco(fields: Value) -> crate::trigger::Target {
+fn falco(fields: &Value) -> Target {
     one("falco", &json!({ "rule": "R", "output_fields": fields })).target
 }
 
@@ -69,12 +70,12 @@ fn severities_of_all_senders() {
 
 #[test]
 fn unknown_values_of_falco_are_no_hints() {
-    let target = falco(json!({
+    let target = falco(&json!({
         "proc.pid": -1, "proc.vpid": 0, "proc.exepath": "<NA>", "proc.name": "", "proc.cmdline": null,
         "user.uid": -1, "container.id": "host", "fd.rip": "<NA>", "fd.rport": "<NA>", "fd.name": "/etc/passwd",
         "proc.pid.ts": "soon",
     }));
-    assert_eq!(target, crate::trigger::Target::default());
+    assert_eq!(target, Target::default());
 }
 
 #[test]
@@ -85,24 +86,24 @@ fn the_far_side_of_a_connection_in_falcos_words() {
         (json!({ "fd.name": "2001:db8::2:40000->2001:db8::1:443" }), "[2001:db8::1]:443"),
         (json!({ "fd.name": "1.2.3.4:1->5.6.7.8:2", "fd.rip": "9.9.9.9", "fd.rport": 7 }), "9.9.9.9:7"),
     ] {
-        let target = falco(fields);
+        let target = falco(&fields);
         let found = std::net::SocketAddr::new(target.remote_ip.unwrap(), target.remote_port.unwrap());
         assert_eq!(found.to_string(), remote);
     }
     for name in ["->", "a->b", "1.2.3.4->5.6.7.8", "1.2.3.4:1->5.6.7.8:99999", "1.2.3.4:1"] {
-        assert_eq!(falco(json!({ "fd.name": name })).remote_ip, None, "{name}");
+        assert_eq!(falco(&json!({ "fd.name": name })).remote_ip, None, "{name}");
     }
 }
 
 #[test]
 fn values_of_wrong_types_and_sizes_are_passed_over() {
-    let target = falco(json!({
+    let target = falco(&json!({
         "proc.pid": 4_294_967_296_u64, "proc.exepath": ["x"], "proc.name": {}, "user.uid": 1e300,
         "container.full_id": "zz", "container.id": "7f3a9c1e5b2", "proc.cmdline": true, "fd.rip": "1.2.3.4.5",
         "fd.rport": 65536,
     }));
-    assert_eq!(target, crate::trigger::Target::default());
-    let texts = falco(json!({ "proc.pid": "42", "user.uid": "0", "fd.rport": "80" }));
+    assert_eq!(target, Target::default());
+    let texts = falco(&json!({ "proc.pid": "42", "user.uid": "0", "fd.rport": "80" }));
     assert_eq!((texts.pid, texts.uid, texts.remote_port), (Some(42), Some(0), Some(80)));
 }
 
@@ -152,7 +153,7 @@ fn the_generic_form_flat_and_enveloped() {
     );
     assert_eq!(flat.target.remote_ip, Some("2001:db8::1".parse().unwrap()));
     assert_eq!((flat.dedup_key.as_deref(), flat.case.as_deref()), (Some("k"), Some("INC-1")));
-    assert_eq!(flat.profile, Some(crate::trigger::Profile::Full));
+    assert_eq!(flat.profile, Some(Profile::Full));
     let host = one("generic", &json!({ "reason": "drill", "whole_host": true }));
     assert!(host.target.whole_host && host.rule == "drill");
     // What a trigger looks like when we show it can be sent as it is.
@@ -263,7 +264,7 @@ mod hostile {
                         prop_assert_eq!(trigger.sender.as_str(), sender);
                         prop_assert!(!trigger.rule.is_empty() && trigger.rule.len() <= 256);
                         let text = serde_json::to_string(&trigger).unwrap();
-                        prop_assert_eq!(serde_json::from_str::<crate::trigger::Trigger>(&text).unwrap(), trigger);
+                        prop_assert_eq!(serde_json::from_str::<Trigger>(&text).unwrap(), trigger);
                     }
                 }
             }
