@@ -2,8 +2,8 @@
 
 use afterimage_ebpf::field::Field;
 use afterimage_ebpf::{Flow, Header, config, kind};
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::macros::{fexit, raw_tracepoint};
+use aya_ebpf::programs::{FExitContext, RawTracePointContext};
 
 use crate::read::{Address, follow, read, read_at, setting};
 use crate::{map, task};
@@ -31,6 +31,20 @@ pub fn tcp(context: RawTracePointContext) -> i32 {
         _ => return 0,
     };
     record(kind, context.arg(0));
+    0
+}
+
+/// `inet_csk_accept(sock, argument)`, returning the new sock: since 6.10.
+#[fexit(function = "inet_csk_accept")]
+pub fn accepted2(context: FExitContext) -> i32 {
+    record(kind::ACCEPT, context.arg(2));
+    0
+}
+
+/// `inet_csk_accept(sock, flags, error, kern)`, returning the new sock: before 6.10.
+#[fexit(function = "inet_csk_accept")]
+pub fn accepted4(context: FExitContext) -> i32 {
+    record(kind::ACCEPT, context.arg(4));
     0
 }
 

@@ -132,6 +132,14 @@ impl<'a> Btf<'a> {
         found.ok_or_else(|| Error::Missing(name.to_owned()))
     }
 
+    /// How many parameters the function `name` takes.
+    pub(super) fn parameters(&self, name: &str) -> Result<u32, Error> {
+        let function = self.bare(self.function(name)?, DEEPEST);
+        let prototype = function.and_then(|function| self.bare(function.detail, DEEPEST));
+        let prototype = prototype.filter(|found| found.kind == kind::FUNC_PROTO);
+        prototype.map(|found| found.members).ok_or_else(|| Error::Broken(name.to_owned()))
+    }
+
     /// Where `structure.member.member` lies. A path of one name gives the structure's own size.
     pub(super) fn resolve(&self, path: &str) -> Result<Found, Error> {
         let (structure, members) =

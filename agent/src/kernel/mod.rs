@@ -9,6 +9,7 @@ mod btf;
 mod layout;
 mod loss;
 mod probe;
+mod program;
 mod record;
 mod report;
 mod ring;

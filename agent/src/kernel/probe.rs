@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use afterimage_ebpf::field::Group;
 use afterimage_ebpf::{config, kind, state};
 use aya::maps::{Array, Map, MapData, MapError, RingBuf};
-use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -16,7 +15,8 @@ use sha2::{Digest, Sha256};
 use super::btf::{self, Btf};
 use super::layout::Layout;
 use super::loss::{Cell, Counts, Ledger};
-use super::report::{Fate, ProgramReport, Report};
+use super::program::{self, PROGRAMS};
+use super::report::{Fate, Report};
 use super::ring::Ring;
 use super::{Error, selfcheck};
 use crate::event::{BootId, Event, Loss};
@@ -54,59 +54,13 @@ pub struct Probe {
     early: Vec<Event>,
 }
 
-/// A program of the object.
-struct Program {
-    name: &'static str,
-    shows: &'static str,
-    hook: &'static str,
-    needs: &'static [Group],
-}
-
-const PROGRAMS: [Program; 7] = [
-    Program {
-        name: "exec",
-        shows: "programs executed",
-        hook: "sched_process_exec",
-        needs: &[Group::Core, Group::Exec],
-    },
-    Program { name: "fork", shows: "processes created", hook: "sched_process_fork", needs: &[Group::Core] },
-    Program {
-        name: "exit",
-        shows: "processes ended",
-        hook: "sched_process_exit",
-        needs: &[Group::Core, Group::Exit],
-    },
-    Program {
-        name: "tcp",
-        shows: "TCP connections asked for and sockets that listen",
-        hook: "inet_sock_set_state",
-        needs: &[Group::Core, Group::Tcp],
-    },
-    Program {
-        name: "accept",
-        shows: "TCP connections accepted (except through io_uring)",
-        hook: "sys_exit",
-        needs: &[Group::Core, Group::Tcp, Group::Syscall],
-    },
-    Program {
-        name: "udp4",
-        shows: "UDP over IPv4 to new peers",
-        hook: "fib_table_lookup",
-        needs: &[Group::Core, Group::Udp4],
-    },
-    Program {
-        name: "udp6",
-        shows: "UDP over IPv6 to new peers",
-        hook: "fib6_table_lookup",
-        needs: &[Group::Core, Group::Udp6],
-    },
-];
-
 impl Probe {
     /// Reads the kernel's types, loads, attaches what the kernel allows, and checks each program against /proc.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        let types = read_types(options.btf.as_deref().unwrap_or(Path::new(VMLINUX)))?;
-        let layout = Layout::resolve(&Btf::parse(&types)?);
+        let path = options.btf.as_deref().unwrap_or(Path::new(VMLINUX));
+        let types = read_types(path)?;
+        let btf = Btf::parse(&types)?;
+        let layout = Layout::resolve(&btf);
         if let Some(reason) = layout.refused(&[Group::Core]).first() {
             return Err(Error::Layout(reason.clone()));
         }
@@ -121,7 +75,7 @@ impl Probe {
             pid_namespace_level: None,
             offsets: layout.found.iter().copied().collect(),
             refused_fields: layout.all_refused(),
-            programs: PROGRAMS.iter().map(|program| attach(&mut ebpf, program, &layout)).collect(),
+            programs: program::attach_all(&mut ebpf, &layout, &btf, path),
         };
         let seen = report.is_attached("exec") || report.is_attached("fork");
         let mut probe = Self {
@@ -186,18 +140,18 @@ impl Probe {
 
     /// Writes down what the self-check found; a program that disagreed is taken off.
     pub(super) fn judge(&mut self, name: &str, verdict: selfcheck::Verdict) {
-        let Some(program) = self.report.programs.iter_mut().find(|program| program.name == name) else {
+        let Some(report) = self.report.programs.iter_mut().find(|report| report.name == name) else {
             return;
         };
         match verdict {
-            selfcheck::Verdict::Agrees(compared) => program.self_check = Some(compared),
+            selfcheck::Verdict::Agrees(compared) => report.self_check = Some(compared),
             selfcheck::Verdict::Unchecked(reason) => {
-                program.self_check = Some(format!("not checked: {reason}"));
+                report.self_check = Some(format!("not checked: {reason}"));
             }
             selfcheck::Verdict::Disagrees(difference) => {
-                program.self_check = Some(difference.clone());
-                program.fate = Fate::Detached(difference);
-                detach(&mut self.ebpf, name);
+                report.self_check = Some(difference.clone());
+                report.fate = Fate::Detached(difference);
+                program::detach(&mut self.ebpf, name);
             }
         }
     }
@@ -213,8 +167,8 @@ impl Probe {
         PROGRAMS
             .iter()
             .filter_map(|program| {
-                let loaded: &RawTracePoint = self.ebpf.program(program.name)?.try_into().ok()?;
-                Some((program.name, bpf::recursion_misses(loaded.fd().ok()?.as_fd())?))
+                let loaded = self.ebpf.program(program.name)?.fd().ok()?;
+                Some((program.name, bpf::recursion_misses(loaded.as_fd())?))
             })
             .collect()
     }
@@ -255,43 +209,6 @@ fn load(layout: &Layout, namespace: u32) -> Result<Ebpf, Error> {
         .override_global("CONFIG", &settings, true)
         .load(OBJECT)
         .map_err(|error| Error::Load(Box::new(error)))
-}
-
-fn attach(ebpf: &mut Ebpf, program: &Program, layout: &Layout) -> ProgramReport {
-    let Program { name, shows, hook, needs } = *program;
-    let refused = layout.refused(needs);
-    let fate = match refused.first() {
-        Some(reason) => Fate::Missing(reason.clone()),
-        None => attached(ebpf, name, hook).map_or_else(Fate::Missing, |()| Fate::Attached),
-    };
-    ProgramReport { name, shows, hook, fate, self_check: None }
-}
-
-fn attached(ebpf: &mut Ebpf, name: &str, hook: &str) -> Result<(), String> {
-    let program = ebpf.program_mut(name).ok_or("it is not in the probe's object")?;
-    let program: &mut RawTracePoint = program.try_into().map_err(words)?;
-    program.load().map_err(words)?;
-    program.attach(hook).map_err(words)?;
-    Ok(())
-}
-
-fn detach(ebpf: &mut Ebpf, name: &str) {
-    let program: Option<&mut RawTracePoint> =
-        ebpf.program_mut(name).and_then(|program| program.try_into().ok());
-    if let Some(Err(error)) = program.map(RawTracePoint::unload) {
-        tracing::error!(%error, name, "a program that disagrees with /proc could not be taken off");
-    }
-}
-
-/// The error and what caused it, on one line: the verifier's own log is several.
-fn words(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn map<T>(

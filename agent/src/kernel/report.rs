@@ -34,6 +34,8 @@ pub struct ProgramReport {
     pub shows: &'static str,
     /// Where it is attached.
     pub hook: &'static str,
+    /// The program that shows the same where this one cannot be attached.
+    pub instead: Option<&'static str>,
     /// What became of it.
     pub fate: Fate,
     /// What the self-check found: what was compared, or why it could not be.
@@ -50,7 +52,7 @@ pub enum Fate {
     Missing(String),
     /// It ran, disagreed with /proc in this, and was taken off.
     Detached(String),
-    /// Another program shows the same, better.
+    /// Another program shows the same, at less cost.
     Unneeded,
 }
 
@@ -60,15 +62,14 @@ impl Report {
         self.programs.iter().any(|program| program.name == name && program.fate == Fate::Attached)
     }
 
-    /// What is not seen, in words, one sentence each.
+    /// What is not seen, in words, one sentence each; what a substitute shows is seen.
     pub fn blind_spots(&self) -> Vec<String> {
-        self.programs
-            .iter()
-            .filter_map(|program| match &program.fate {
-                Fate::Missing(reason) => Some(format!("not seen: {} ({reason})", program.shows)),
-                Fate::Detached(reason) => Some(format!("not believed: {} ({reason})", program.shows)),
-                Fate::Attached | Fate::Unneeded => None,
-            })
-            .collect()
+        let words = |program: &ProgramReport| match &program.fate {
+            Fate::Missing(_) if program.instead.is_some() => None,
+            Fate::Missing(reason) => Some(format!("not seen: {} ({reason})", program.shows)),
+            Fate::Detached(reason) => Some(format!("not believed: {} ({reason})", program.shows)),
+            Fate::Attached | Fate::Unneeded => None,
+        };
+        self.programs.iter().filter_map(words).collect()
     }
 }

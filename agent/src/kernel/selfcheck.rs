@@ -31,7 +31,9 @@ pub(super) fn run(probe: &mut Probe, options: &Options) {
     });
     let network = network(probe, options).unwrap_or_else(|error| {
         let reason = format!("no connection over the loopback interface: {error}");
-        ["tcp", "accept", "udp4"].map(|name| (name, Verdict::Unchecked(reason.clone()))).into()
+        ["tcp", "accept", "accepted2", "accepted4", "udp4"]
+            .map(|name| (name, Verdict::Unchecked(reason.clone())))
+            .into()
     });
     for (name, verdict) in verdicts.into_iter().chain(network) {
         if probe.report().is_attached(name) {
@@ -156,9 +158,12 @@ fn network(probe: &mut Probe, options: &Options) -> io::Result<Verdicts> {
         &|action| matches!(action, Action::Accept(flow) if flow.local == address && flow.remote == peer),
     );
     let sent = told(&|action| matches!(action, Action::Datagram(flow) if flow.remote == datagram));
+    let acceptance = |name| (name, verdict(accepted, "an accepted connection and its peer", address));
     Ok(vec![
         ("tcp", verdict(heard && connected, "a socket that listens and a connection to it", address)),
-        ("accept", verdict(accepted, "an accepted connection and its peer", address)),
+        acceptance("accept"),
+        acceptance("accepted2"),
+        acceptance("accepted4"),
         ("udp4", verdict(sent, "a datagram to a new peer", datagram)),
     ])
 }
