@@ -38,8 +38,6 @@ pub struct Options {
     pub proc_root: PathBuf,
     /// The kernel's types, for kernels without `/sys/kernel/btf/vmlinux`.
     pub btf: Option<PathBuf>,
-    /// Not needed any more: UDP is seen at its route, without cgroups.
-    pub cgroup_root: Option<PathBuf>,
 }
 
 /// The attached programs and their ring. Dropping it detaches them.
