@@ -46,16 +46,48 @@ pub(super) type Cell = [u64; 3];
 pub(super) struct Ledger {
     told: BTreeMap<(&'static str, usize, usize), u64>,
     since: Timestamp,
+    /// By cpu: records that came, the highest number among them, and how many numbers were missing at the last look.
+    numbers: BTreeMap<u32, Numbers>,
     /// Records that could not be decoded.
     pub(super) undecodable: u64,
     /// Records that could.
-    pub(super) decoded: u64,
+    decoded: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Numbers {
+    came: u64,
+    next: u64,
+    missing: u64,
 }
 
 impl Ledger {
     /// A ledger that begins at `now`.
     pub(super) fn new(now: Timestamp) -> Self {
         Self { since: now, ..Self::default() }
+    }
+
+    /// A record came, as number `seq` of its cpu.
+    pub(super) fn came(&mut self, cpu: u32, seq: u64) {
+        self.decoded += 1;
+        let numbers = self.numbers.entry(cpu).or_default();
+        numbers.came += 1;
+        numbers.next = numbers.next.max(seq.saturating_add(1));
+    }
+
+    /// Numbers by cpu that never came although the kernel says nothing of a loss: missing at two looks, as an interrupt
+    /// can make a later number come first.
+    fn unexplained(&mut self, cells: &[Vec<Cell>]) -> Vec<(usize, u64)> {
+        let mut found = Vec::new();
+        for (&cpu, numbers) in &mut self.numbers {
+            let Ok(cpu) = usize::try_from(cpu) else { continue };
+            let known: u64 =
+                cells.iter().filter_map(|cpus| cpus.get(cpu)).map(|&[_, full, nested]| full + nested).sum();
+            let missing = numbers.next.saturating_sub(numbers.came).saturating_sub(known);
+            let before = std::mem::replace(&mut numbers.missing, missing);
+            found.push((cpu, before.min(missing)));
+        }
+        found
     }
 
     /// What is new since the last call. `cells` are by kind, then by cpu; `skipped` by program.
@@ -67,10 +99,11 @@ impl Ledger {
     ) -> Vec<Loss> {
         let mut losses = Vec::new();
         let since = std::mem::replace(&mut self.since, now);
+        let unexplained = self.unexplained(cells);
         let mut tell = |place: &'static str, row: usize, cpu: usize, total: u64, detail: String| {
             let told = self.told.entry((place, row, cpu)).or_default();
             let count = total.saturating_sub(*told);
-            *told = total;
+            *told = total.max(*told);
             if count > 0 {
                 losses.push(Loss { place: place.to_owned(), count, since, detail });
             }
@@ -91,6 +124,9 @@ impl Ledger {
             let detail =
                 format!("program {program}: the kernel skipped it while it was already running on that cpu");
             tell("skipped", row, 0, *count, detail);
+        }
+        for (cpu, count) in unexplained {
+            tell("sequence", 0, cpu, count, format!("numbers on cpu {cpu} that never came"));
         }
         tell("record", 0, 0, self.undecodable, "records of the probe that could not be decoded".to_owned());
         losses
@@ -138,6 +174,24 @@ mod tests {
         let counts: Vec<_> =
             ledger.losses(&cells, &[("exec", 6)], at(40)).iter().map(|loss| loss.count).collect();
         assert_eq!(counts, [1, 1, 6, 4]);
+    }
+
+    #[test]
+    fn a_number_that_never_comes_is_told_unless_the_kernel_told_it() {
+        let mut ledger = Ledger::new(at(0));
+        for seq in [0, 1, 4] {
+            ledger.came(1, seq);
+        }
+        assert_eq!(ledger.losses(&[], &[], at(1)), vec![]);
+        ledger.came(1, 3);
+        let losses = ledger.losses(&[], &[], at(2));
+        assert_eq!((losses.len(), losses[0].place.as_str(), losses[0].count), (1, "sequence", 1));
+        assert_eq!(ledger.losses(&[], &[], at(3)), vec![]);
+        let mut ledger = Ledger::new(at(0));
+        ledger.came(0, 1);
+        let cells = [vec![[2, 1, 0]]];
+        let places: Vec<_> = (1..4).flat_map(|second| ledger.losses(&cells, &[], at(second))).collect();
+        assert!(places.iter().all(|loss| loss.place == "ring") && places.len() == 1, "{places:?}");
     }
 
     #[test]

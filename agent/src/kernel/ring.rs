@@ -8,7 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::loss::Ledger;
 use super::record::{Frame, decode};
-use crate::event::{Action, BootId, Event, ProcessId};
+use crate::event::{Action, BootId, Event, ProcessId, Source};
 
 /// Ends remembered, to drop the second record of two threads that end a process together.
 const ENDS: usize = 1024;
@@ -37,7 +37,9 @@ impl Ring {
                 ledger.undecodable += 1;
                 continue;
             };
-            ledger.decoded += 1;
+            if let Source::Probe { cpu, seq } = event.source {
+                ledger.came(cpu, seq);
+            }
             if !matches!(event.action, Action::Exit(_)) || self.first_end(event.process) {
                 sink(event);
             }

@@ -146,9 +146,8 @@ fn network(probe: &mut Probe, options: &Options) -> io::Result<Verdicts> {
     let address = listener.local_addr()?;
     let client = TcpStream::connect(address)?;
     let (_server, peer) = listener.accept()?;
-    let receiver = UdpSocket::bind("127.0.0.1:0")?;
-    let datagram = receiver.local_addr()?;
-    UdpSocket::bind("127.0.0.1:0")?.send_to(b"afterimage", datagram)?;
+    let datagram = send("127.0.0.1:0")?;
+    let datagram6 = send("[::1]:0");
     drop(client);
     let events = own(probe, &|event| event.process == us);
     let told = |wanted: &dyn Fn(&Action) -> bool| events.iter().any(|event| wanted(&event.action));
@@ -157,15 +156,29 @@ fn network(probe: &mut Probe, options: &Options) -> io::Result<Verdicts> {
     let accepted = told(
         &|action| matches!(action, Action::Accept(flow) if flow.local == address && flow.remote == peer),
     );
-    let sent = told(&|action| matches!(action, Action::Datagram(flow) if flow.remote == datagram));
+    let sent = |address| told(&|action| matches!(action, Action::Datagram(flow) if flow.remote == address));
+    let (what, sent4) = ("a datagram to a new peer", sent(datagram));
+    let udp6 = match datagram6 {
+        Ok(address) => verdict(sent(address), what, address),
+        Err(error) => Verdict::Unchecked(format!("no datagram over IPv6: {error}")),
+    };
     let acceptance = |name| (name, verdict(accepted, "an accepted connection and its peer", address));
     Ok(vec![
         ("tcp", verdict(heard && connected, "a socket that listens and a connection to it", address)),
         acceptance("accept"),
         acceptance("accepted2"),
         acceptance("accepted4"),
-        ("udp4", verdict(sent, "a datagram to a new peer", datagram)),
+        ("udp4", verdict(sent4, what, datagram)),
+        ("udp6", udp6),
     ])
+}
+
+/// Sends a datagram to a socket of our own; where it was sent.
+fn send(own: &str) -> io::Result<SocketAddr> {
+    let receiver = UdpSocket::bind(own)?;
+    let address = receiver.local_addr()?;
+    UdpSocket::bind(own)?.send_to(b"afterimage", address)?;
+    Ok(address)
 }
 
 fn verdict(told: bool, what: &str, address: SocketAddr) -> Verdict {

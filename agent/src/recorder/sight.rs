@@ -62,7 +62,11 @@ impl Sight {
     /// With what sight, in words.
     pub(super) fn words(&self) -> String {
         match &self.probe {
-            Ok(_) => "the probe watches processes and connections".to_owned(),
+            Ok(probe) => {
+                let blind = probe.report().blind_spots();
+                let but = if blind.is_empty() { String::new() } else { format!("; {}", blind.join("; ")) };
+                format!("the probe watches processes and connections{but}")
+            }
             Err(reason) => format!("BLIND to processes and connections: {reason}"),
         }
     }
