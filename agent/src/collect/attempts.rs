@@ -44,6 +44,14 @@ impl Miss {
         Self::new(Outcome::Partial, detail)
     }
 
+    /// The same of a file of a process, or of a kernel, that is there: then it is the file that is not.
+    pub(super) fn of_the_living(self) -> Self {
+        match self.outcome {
+            Outcome::Gone => Self::refused(format!("this kernel does not have it: {}", self.detail)),
+            _ => self,
+        }
+    }
+
     /// What the failure of `step` means.
     pub(super) fn at(step: &str, error: &io::Error) -> Self {
         let outcome = match error.raw_os_error().map(Errno::from_raw) {
@@ -165,7 +173,8 @@ impl<'a> Attempts<'a> {
         self.take_and_judge(subject, name, find, || None)
     }
 
-    /// The same, where only the reading shows what is missing: `judge` is asked after it.
+    /// The same, where only the reading shows what is missing, or worth a remark (then the outcome is `ok`): `judge` is
+    /// asked after it.
     pub(super) fn take_and_judge<'s>(
         &mut self,
         subject: impl Into<String>,
@@ -192,8 +201,12 @@ impl<'a> Attempts<'a> {
                 false
             }
         };
-        if let (Outcome::Ok, Some(miss)) = (attempt.outcome, judge()) {
-            (attempt.outcome, attempt.detail) = (miss.outcome, Some(miss.detail));
+        if added && let Some(miss) = judge() {
+            if attempt.outcome == Outcome::Ok {
+                attempt.outcome = miss.outcome;
+            }
+            let known = attempt.detail.take().map(|detail| format!("{detail}; ")).unwrap_or_default();
+            attempt.detail = Some(known + &miss.detail);
         }
         attempt.took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.end(&attempt)?;
@@ -297,3 +310,7 @@ pub(super) fn read_bounded(source: impl Read, max: u64) -> io::Result<(Vec<u8>, 
     bytes.truncate(max);
     Ok((bytes, whole))
 }
+
+#[cfg(test)]
+#[path = "attempts_test.rs"]
+mod tests;

@@ -64,3 +64,7 @@ fn trigger(context: &Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Err
     attempts.take("trigger", &Name::data(&["trigger.json"]), |_| Found::json(&record))?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "history_test.rs"]
+mod tests;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::attempts::Miss;
 use super::freeze::Stop;
 use super::segments::{Hole, Piece, Segment};
+use crate::bundle::Outcome;
 
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
@@ -39,11 +40,16 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// What is missing.
-    pub(super) fn lack(&self) -> Option<Miss> {
-        let hole = self.unreadable.first()?;
+    /// For how long the process was held, and what is missing.
+    pub(super) fn judge(&self) -> Miss {
+        let late = match self.read_running {
+            0 => String::new(),
+            bytes => format!("; {bytes} bytes were read after that, while it ran"),
+        };
+        let said = format!("held for {} us{late}", self.frozen_us);
+        let Some(hole) = self.unreadable.first() else { return Miss::new(Outcome::Ok, said) };
         let bytes = self.unreadable_bytes;
-        Some(Miss::partial(format!("{bytes} bytes are zeros, such as {:#x}: {}", hole.start, hole.why)))
+        Miss::partial(format!("{said}; {bytes} bytes are zeros, such as {:#x}: {}", hole.start, hole.why))
     }
 
     fn unreadable(&mut self, start: u64, end: u64, error: &io::Error) {

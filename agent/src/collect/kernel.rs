@@ -59,7 +59,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         attempts.take(text.name, &Name::data(&["kernel", text.name]), |_| {
             allowed(text.machine)?;
             let path = context.job.places.proc.join(text.path);
-            let file = File::open(path).map_err(|error| Miss::at("open", &error))?;
+            let file = File::open(path).map_err(|error| Miss::at("open", &error).of_the_living())?;
             let (bytes, all) = read_bounded(file, TEXT_MAX).map_err(|error| Miss::at("read", &error))?;
             Ok(Found::bytes(bytes)
                 .lacking((!all).then(|| Miss::partial(format!("the first {TEXT_MAX} bytes")))))

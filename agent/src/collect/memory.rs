@@ -91,7 +91,7 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
         subject,
         &name,
         |room| core(&dir, room.memory.min(room.bytes.saturating_sub(HEAD_ROOM)), &report, &reading),
-        || reading.borrow().lack(),
+        || Some(reading.borrow().judge()),
     )?;
     let mut report = report.into_inner();
     report.reading = reading.into_inner();

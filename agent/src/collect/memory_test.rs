@@ -43,7 +43,8 @@ fn gdb_sees_threads_frames_and_bytes_and_the_target_goes_on() {
     let (program, child, marker, reservation) = target(folder.path(), "the right bytes");
     let taken = take(&child, 1 << 30);
     let short = child.id().short();
-    assert_eq!(taken.outcome(&format!("{short} memory")), (Outcome::Ok, ""));
+    let (outcome, detail) = taken.outcome(&format!("{short} memory"));
+    assert!(outcome == Outcome::Ok && detail.starts_with("held for "), "{outcome:?} {detail}");
     let bytes = &taken.members[&format!("process/{short}/core")];
     assert!(bytes.len() < 16 << 20, "4 GiB that were never touched made the core {} bytes", bytes.len());
     let core = folder.path().join("core");

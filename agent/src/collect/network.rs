@@ -97,7 +97,9 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             let label = namespace.to_string();
             let name = Name::data(&["network", &label, text]);
             attempts.take(format!("net:[{namespace}] {text}"), &name, |_| {
-                let (bytes, lack) = dir.text(&format!("net/{text}"), TEXT_MAX)?;
+                let read = dir.text(&format!("net/{text}"), TEXT_MAX);
+                dir.check()?;
+                let (bytes, lack) = read.map_err(Miss::of_the_living)?;
                 match *text {
                     "unix" => {
                         unix.extend(unix_sockets(&bytes).into_iter().map(|socket| (*namespace, socket)));

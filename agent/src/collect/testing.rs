@@ -77,7 +77,7 @@ pub(crate) fn take(job: &Job, tree: &Tree, targets: &[ProcessId], steps: &[Step]
 }
 
 /// The members and attempts of a finished bag.
-fn contents(folder: &Path, job: &Job) -> (BTreeMap<String, Vec<u8>>, Vec<Attempt>) {
+pub(crate) fn contents(folder: &Path, job: &Job) -> (BTreeMap<String, Vec<u8>>, Vec<Attempt>) {
     let frames = std::fs::read(folder.join(format!("{}.partial", job.id))).unwrap();
     let tar = if frames.is_empty() { vec![0; 1024] } else { zstd::decode_all(&*frames).unwrap() };
     let mut archive = tar::Archive::new(&*tar);
