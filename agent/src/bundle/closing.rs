@@ -92,6 +92,10 @@ impl Closing {
             Ended::Killed { why } => Some(why),
             Ended::Finished => Some("the collector ended without closing its bag".to_owned()),
         };
+        let incomplete = match (incomplete, journal.failed) {
+            (Some(why), Some(failed)) => Some(format!("{why}: the bundle could not be written: {failed}")),
+            (incomplete, _) => incomplete,
+        };
         let began = journal.begun.is_some();
         let unfinished = found.unfinished.take();
         vouch(&mut found.artifacts, &journal.artifacts, &mut attempts, unfinished.is_some());

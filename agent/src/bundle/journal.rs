@@ -26,6 +26,11 @@ pub enum Line {
     Member(Artifact),
     /// What became of an attempt.
     Attempt(Attempt),
+    /// The bag cannot be written any further.
+    Fail {
+        /// Why, in words.
+        why: String,
+    },
     /// The collector has closed the bag.
     End {
         /// Length of the partial file.
@@ -53,6 +58,8 @@ pub struct Journal {
     pub attempts: Vec<Attempt>,
     /// How the collector closed the bag: length of the partial file, when, attempts dropped.
     pub end: Option<(u64, Timestamp, u64)>,
+    /// Why the bag could not be written any further.
+    pub failed: Option<String>,
     /// Where the first sealer began to write.
     pub sealed_from: Option<u64>,
     /// Length of its whole lines.
@@ -83,6 +90,7 @@ impl Journal {
                 Ok(Line::Begin { at, .. }) => journal.begun = Some(at),
                 Ok(Line::Member(artifact)) => journal.artifacts.push(artifact),
                 Ok(Line::Attempt(attempt)) => journal.attempts.push(attempt),
+                Ok(Line::Fail { why }) => journal.failed = Some(why),
                 Ok(Line::End { bytes, at, attempts_dropped }) => {
                     journal.end = Some((bytes, at, attempts_dropped));
                 }

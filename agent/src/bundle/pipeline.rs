@@ -251,7 +251,10 @@ impl Writer {
             && self.failure.get().is_none()
             && let Err(error) = frame.and_then(|frame| self.write_frame(&frame))
         {
+            let why = error.to_string();
             drop(self.failure.set(error));
+            // The journal has room of its own; if it has not, the missing end says enough.
+            drop(Line::Fail { why }.to_bytes().and_then(|line| self.journal.write_all(&line)));
         }
         if let Err(error) = self.write_notes(notes) {
             drop(self.failure.set(error));
@@ -321,6 +324,9 @@ mod tests {
         assert_eq!(pipeline.finish(0).unwrap_err().kind(), io::ErrorKind::StorageFull);
         let mut lines = String::new();
         journal.read_to_string(&mut lines).unwrap();
-        assert!(lines.starts_with("{\"attempt\"") && lines.lines().count() == 1, "{lines}");
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("{\"fail\":{\"why\":\"No space left"), "{lines:?}");
+        assert!(lines[1].starts_with("{\"attempt\""), "{lines:?}");
     }
 }

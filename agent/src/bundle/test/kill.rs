@@ -202,3 +202,14 @@ fn a_bag_is_begun_once_and_sets_space_aside() {
     let sealed = lab.seal(&job, killed());
     assert_eq!(lab.verify(&fs::read(lab.path().join(sealed.file)).unwrap()).verdict, Verdict::Good);
 }
+
+#[test]
+fn a_full_disk_is_named_in_the_bundle() {
+    let (lab, job) = (Lab::new(), job());
+    let (partial, journal) = files(&lab, &job);
+    let begin = journal.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    let full = [&journal[..begin], b"{\"fail\":{\"why\":\"No space left on device\"}}\n"].concat();
+    let (report, _) = seal_files(&partial[..partial.len() / 2], &full, killed());
+    let why = report.capture.unwrap().incomplete.unwrap();
+    assert_eq!(why, "killed in a test: the bundle could not be written: No space left on device");
+}

@@ -206,8 +206,8 @@ fn losses(
         let (from, to) = span.unwrap_or((event.time, event.time));
         span = Some((from.min(event.time), to.max(event.time)));
         match &event.action {
-            Action::Loss(loss) if loss.place == "stash" => missed = missed.saturating_add(loss.count),
-            Action::Loss(loss) => lost = lost.saturating_add(loss.count),
+            Action::Loss(record) if record.place == "stash" => missed = missed.saturating_add(record.count),
+            Action::Loss(record) => lost = lost.saturating_add(record.count),
             Action::Gap(_) => {}
             _ => return,
         }
