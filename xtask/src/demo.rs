@@ -35,7 +35,7 @@ fn show(results: &std::path::Path, agent: &std::path::Path) -> Result<()> {
          cd {}\n  \
          tar --zstd -xf {id}.tar.zst && cd {id}\n  \
          sha256sum --quiet -c tagmanifest-sha256.txt manifest-sha256.txt\n  \
-         {} --validate .\n  \
+         {} --quiet --validate .\n  \
          ssh-keygen -Y verify -f ../allowed_signers -I $(cut -d' ' -f1 ../allowed_signers) -n afterimage \\\n    \
          -s tagmanifest-sha256.txt.sig < tagmanifest-sha256.txt",
         results.display(),
