@@ -143,7 +143,7 @@ fn by_recorder(
     while let Some((reply, _)) = channel.recv::<Reply>().map_err(Error::failed)? {
         match reply {
             Reply::Progress { collection, done, total, bytes, .. } => {
-                advance(&bar, collection, done, total, bytes);
+                advance(&bar, &collection, done, total, bytes);
             }
             Reply::Refused { reason } => return Err(Error::failed(reason)),
             Reply::Sealed { id, file, bytes, sha256, complete, outcomes } => {
@@ -191,7 +191,7 @@ fn alone(trigger: Trigger, directory: Option<OwnedFd>, context: &Context) -> Res
     let bar = bar(context);
     let mut sign = |manifest: &[u8]| key.sign(manifest).map_err(|failure| failure.to_string());
     let sealed = supervise::run(&job, directory.as_fd(), &mut sign, &mut |progress| {
-        advance(&bar, progress.collection, progress.done, progress.total, progress.bytes);
+        advance(&bar, &progress.collection, progress.done, progress.total, progress.bytes);
     });
     bar.finish_and_clear();
     let sealed = sealed.map_err(Error::failed)?;
@@ -234,7 +234,7 @@ fn bar(context: &Context) -> ProgressBar {
     bar
 }
 
-fn advance(bar: &ProgressBar, collection: String, done: u64, total: u64, bytes: u64) {
+fn advance(bar: &ProgressBar, collection: &str, done: u64, total: u64, bytes: u64) {
     bar.set_length(total);
     bar.set_position(done);
     bar.set_message(format!("{collection}, {} MiB", bytes >> 20));
