@@ -37,7 +37,9 @@ enum Place {
     Service,
 }
 
+/// Depth 0: only what stands in the folder itself.
 const AREAS: &[(&[u8], usize, Place)] = &[
+    (b"/", 0, Place::System),
     (b"/tmp", 32, Place::Temporary),
     (b"/var/tmp", 32, Place::Temporary),
     (b"/dev/shm", 32, Place::Temporary),
@@ -87,7 +89,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
                 odd.push((entry.path.clone(), reasons, entry.attributes));
                 return false;
             }
-            true
+            depth > 0
         });
         for (path, reasons, attributes) in odd {
             findings.add(&path, reasons, Some(&attributes));

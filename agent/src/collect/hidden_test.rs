@@ -40,6 +40,8 @@ fn what_is_hidden_is_found_and_copied_and_the_ordinary_is_not() {
         (b"home/wasiluser/.cache/thumbs/a.png", 0o644),
         (b"home/wasiluser/.bashrc", 0o644),
         (b"tmp/.X11-unix/X0", 0o644),
+        (b".root/x", 0o644),
+        (b".dockerenv", 0o644),
         (b"tmp/.hidden", 0o644),
         (b"tmp/run.sh", 0o700),
         (b"tmp/plain", 0o644),
@@ -61,6 +63,7 @@ fn what_is_hidden_is_found_and_copied_and_the_ordinary_is_not() {
     assert_eq!(
         findings(&taken),
         [
+            "/.root",
             "/dev/file",
             "/dev/shm/...",
             "/home/wasiluser/.cache/.sys",

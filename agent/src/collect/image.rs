@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use serde::Serialize;
@@ -46,7 +46,10 @@ impl Reading {
             0 => String::new(),
             bytes => format!("; {bytes} bytes were read after that, while it ran"),
         };
-        let said = format!("held for {} us{late}", self.frozen_us);
+        let said = match self.frozen_us {
+            0 => "not held while it was read".to_owned(),
+            micros => format!("held for {micros} us{late}"),
+        };
         let Some(hole) = self.unreadable.first() else { return Miss::new(Outcome::Ok, said) };
         let bytes = self.unreadable_bytes;
         Miss::partial(format!("{said}; {bytes} bytes are zeros, such as {:#x}: {}", hole.start, hole.why))
@@ -96,7 +99,8 @@ impl<'r> Image<'r> {
 
     fn release(&mut self) {
         if let Some(mut stop) = self.stop.take() {
-            let held = stop.release();
+            let any = stop.len() > 0;
+            let held = if any { stop.release() } else { Duration::ZERO };
             let mut reading = self.reading.borrow_mut();
             reading.frozen_us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
             reading.lingering.extend_from_slice(stop.pending());

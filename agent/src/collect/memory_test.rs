@@ -126,3 +126,17 @@ fn a_process_that_is_gone_or_a_zombie_gives_one_outcome() {
     let gone = testing::take(&testing::job(), &tree, &[id], &[Step::Memory]);
     assert_eq!(gone.outcome(&subject).0, Outcome::Gone);
 }
+
+#[test]
+fn of_a_process_that_somebody_else_traces_the_memory_is_taken_without_registers() {
+    let child = Child::spawn(Command::new("sleep").arg("60"));
+    let id = child.id();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(id.pid).unwrap());
+    nix::sys::ptrace::seize(pid, nix::sys::ptrace::Options::empty()).unwrap();
+    let taken = testing::take(&testing::job(), &testing::tree(&[id]), &[id], &[Step::Memory]);
+    let (outcome, detail) = taken.outcome(&format!("{} memory", id.short()));
+    assert_eq!(outcome, Outcome::Partial);
+    assert!(detail.contains("without registers") && detail.contains("not held"), "{detail}");
+    assert!(taken.members[&format!("process/{}/core", id.short())].len() > 4096);
+    assert!(taken.frozen.is_empty());
+}

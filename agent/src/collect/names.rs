@@ -57,6 +57,7 @@ pub(super) fn is_hidden(path: &[u8]) -> bool {
 /// Hidden names that belong where they are, on most hosts.
 pub(super) fn is_usual(path: &[u8]) -> bool {
     const TEMPORARY: [&[u8]; 5] = [b".X11-unix", b".ICE-unix", b".XIM-unix", b".font-unix", b".Test-unix"];
+    const ROOT: [&[u8]; 3] = [b".dockerenv", b".autorelabel", b".autofsck"];
     const ELSEWHERE: &[&[u8]] = &[
         b".build-id",
         b".dwz",
@@ -92,7 +93,7 @@ pub(super) fn is_usual(path: &[u8]) -> bool {
     (!anybody && ELSEWHERE.contains(&name))
         || (temporary && (TEMPORARY.contains(&name) || lock))
         || folder == b"/etc/skel"
-        || folder == b"/"
+        || (folder == b"/" && ROOT.contains(&name))
 }
 
 /// A path's folder and last name.
@@ -143,14 +144,25 @@ mod tests {
         for path in ["/home/u/x", "./x", "/a/../b", "/a/./b", "-rf", ".hidden", ""] {
             assert!(!is_hidden(path.as_bytes()), "{path}");
         }
-        for path in
-            ["/tmp/.X11-unix", "/tmp/.X0-lock", "/usr/lib/.build-id", "/srv/app/.git", "/etc/skel/.bashrc"]
-        {
+        for path in [
+            "/tmp/.X11-unix",
+            "/tmp/.X0-lock",
+            "/usr/lib/.build-id",
+            "/srv/app/.git",
+            "/.dockerenv",
+            "/etc/skel/.bashrc",
+        ] {
             assert!(is_usual(path.as_bytes()), "{path}");
         }
-        for path in
-            ["/tmp/.x", "/tmp/.git", "/run/.bin", "/home/u/.X11-unix", "/dev/shm/.X0-lock", "/usr/bin/.sshd"]
-        {
+        for path in [
+            "/tmp/.x",
+            "/tmp/.git",
+            "/.x",
+            "/run/.bin",
+            "/home/u/.X11-unix",
+            "/dev/shm/.X0-lock",
+            "/usr/bin/.sshd",
+        ] {
             assert!(!is_usual(path.as_bytes()), "{path}");
         }
         assert_eq!(split(b"/a/b"), (&b"/a"[..], &b"b"[..]));
