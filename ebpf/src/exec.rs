@@ -15,7 +15,7 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// `sched_process_exec(task, old_pid, bprm)`.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn exec(context: RawTracePointContext) -> i32 {
+pub(crate) fn exec(context: RawTracePointContext) -> i32 {
     let program: Address = context.arg(0);
     task::learn_level(program);
     record(program, context.arg(2));

@@ -20,7 +20,7 @@ struct Record {
 /// `sched_process_exit(task, ...)`: after the thread was taken from the count of living ones. Two last threads that
 /// end together may both see none left; the agent keeps the first record.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn exit(context: RawTracePointContext) -> i32 {
+pub(crate) fn exit(context: RawTracePointContext) -> i32 {
     record(context.arg(0));
     0
 }

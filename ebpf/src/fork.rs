@@ -16,7 +16,7 @@ struct Record {
 
 /// `sched_process_fork(parent, child)`: in the context of whoever forked.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub fn fork(context: RawTracePointContext) -> i32 {
+pub(crate) fn fork(context: RawTracePointContext) -> i32 {
     let (parent, child): (u64, u64) = (context.arg(0), context.arg(1));
     task::learn_level(parent);
     if follow(child, Field::TaskLeader) == child {

@@ -30,7 +30,7 @@ const PRESSING: u64 = RING_BYTES as u64 / 4;
 /// No fetching atomics in 5.10: an interrupt that comes between reading and writing the number writes its own record
 /// whole, and gives it the same number; the agent counts records as well as numbers.
 #[inline(always)]
-pub fn header(kind: u32, process: Process) -> Option<Header> {
+pub(crate) fn header(kind: u32, process: Process) -> Option<Header> {
     let count = COUNTS.get_ptr_mut(kind)?;
     let sequence = SEQUENCE.get_ptr_mut(0)?;
     // SAFETY: map values of this cpu; nobody else writes them but an interrupt on it.
@@ -47,7 +47,7 @@ pub fn header(kind: u32, process: Process) -> Option<Header> {
 
 /// Hands `size` bytes at `record` to the agent, or counts the loss.
 #[inline(always)]
-pub fn submit(kind: u32, record: *const u8, size: u64) {
+pub(crate) fn submit(kind: u32, record: *const u8, size: u64) {
     // SAFETY: the caller owns `size` bytes at `record`; the verifier checks it.
     let failed = unsafe { generated::bpf_ringbuf_output(ring(), record as *mut _, size, wake_up()) };
     if failed != 0
@@ -60,7 +60,7 @@ pub fn submit(kind: u32, record: *const u8, size: u64) {
 
 /// Counts a record that could not be built.
 #[inline(always)]
-pub fn nested(kind: u32) {
+pub(crate) fn nested(kind: u32) {
     if let Some(count) = COUNTS.get_ptr_mut(kind) {
         // SAFETY: as above.
         unsafe { (*count).nested += 1 };
@@ -69,14 +69,14 @@ pub fn nested(kind: u32) {
 
 /// A word between agent and probe.
 #[inline(always)]
-pub fn state(index: u32) -> u32 {
+pub(crate) fn state(index: u32) -> u32 {
     // SAFETY: a map value; a plain load of a word, volatile because others write it.
     STATE.get_ptr(index).map_or(0, |place| unsafe { core::ptr::read_volatile(place) })
 }
 
 /// Changes it.
 #[inline(always)]
-pub fn tell(index: u32, value: u32) {
+pub(crate) fn tell(index: u32, value: u32) {
     if let Some(place) = STATE.get_ptr_mut(index) {
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(place, value) };

@@ -18,44 +18,44 @@ static OFFSETS: [u32; COUNT] = [ABSENT; COUNT];
 static CONFIG: [u32; config::COUNT] = [0; config::COUNT];
 
 /// An address in the kernel; 0 is none.
-pub type Address = u64;
+pub(crate) type Address = u64;
 
 /// The offset of `field` in this kernel.
 #[inline(always)]
-pub fn offset(field: Field) -> u32 {
+pub(crate) fn offset(field: Field) -> u32 {
     // SAFETY: the index of a field is below COUNT; volatile, because the loader changes the value after compilation.
     unsafe { core::ptr::read_volatile(OFFSETS.as_ptr().add(field.index())) }
 }
 
 /// A value of the agent's.
 #[inline(always)]
-pub fn setting(index: usize) -> u32 {
+pub(crate) fn setting(index: usize) -> u32 {
     // SAFETY: as above; every caller names a constant of `config`.
     unsafe { core::ptr::read_volatile(CONFIG.as_ptr().add(index)) }
 }
 
 /// Whether this kernel has `field`; the verifier knows the answer and drops the other way.
 #[inline(always)]
-pub fn exists(field: Field) -> bool {
+pub(crate) fn exists(field: Field) -> bool {
     offset(field) != ABSENT
 }
 
 /// `field` of the structure at `base`; `T` is a number, or an array of bytes.
 #[inline(always)]
-pub fn read<T>(base: Address, field: Field) -> T {
+pub(crate) fn read<T>(base: Address, field: Field) -> T {
     let address = if exists(field) { base.wrapping_add(offset(field) as u64) } else { 0 };
     read_at(address)
 }
 
 /// A pointer in `field`.
 #[inline(always)]
-pub fn follow(base: Address, field: Field) -> Address {
+pub(crate) fn follow(base: Address, field: Field) -> Address {
     read(base, field)
 }
 
 /// The value at `address`; `T` is a number, or an array of bytes.
 #[inline(always)]
-pub fn read_at<T>(address: Address) -> T {
+pub(crate) fn read_at<T>(address: Address) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper checks the address itself, and fills `value` or clears it.
     unsafe {

@@ -8,18 +8,18 @@ use crate::map;
 use crate::read::{Address, follow, offset, read, setting};
 
 /// No process, or one that is not in the agent's namespace.
-pub const NOBODY: Process = Process { start: 0, pid: 0, zero: 0 };
+pub(crate) const NOBODY: Process = Process { start: 0, pid: 0, zero: 0 };
 
 /// The task that runs now.
 #[inline(always)]
-pub fn current() -> Address {
+pub(crate) fn current() -> Address {
     // SAFETY: takes no arguments.
     unsafe { bpf_get_current_task() }
 }
 
 /// The process `task` belongs to; `None` when it is not in the agent's namespace.
 #[inline(always)]
-pub fn process(task: Address) -> Option<Process> {
+pub(crate) fn process(task: Address) -> Option<Process> {
     let leader = follow(task, Field::TaskLeader);
     // 0 while the level is not known yet; no level is that deep then.
     let level = map::state(state::LEVEL).wrapping_sub(1);
@@ -33,7 +33,7 @@ pub fn process(task: Address) -> Option<Process> {
 /// Learns the level of the agent's namespace from the first task seen that lives in it (and not deeper). The agent
 /// makes one itself, before it believes anything.
 #[inline(always)]
-pub fn learn_level(task: Address) {
+pub(crate) fn learn_level(task: Address) {
     if map::state(state::LEVEL) == 0 {
         let leader = follow(task, Field::TaskLeader);
         if own_namespace(leader) == setting(config::NAMESPACE) {
@@ -44,7 +44,7 @@ pub fn learn_level(task: Address) {
 
 /// Inode number of the PID namespace that `leader` lives in.
 #[inline(always)]
-pub fn own_namespace(leader: Address) -> u32 {
+pub(crate) fn own_namespace(leader: Address) -> u32 {
     namespace(number_at(leader, deepest(leader)))
 }
 

@@ -16,15 +16,15 @@ const SYN_SENT: i32 = 2;
 const LISTEN: i32 = 10;
 
 #[repr(C)]
-pub struct Record {
-    pub header: Header,
-    pub body: Flow,
+pub(crate) struct Record {
+    pub(crate) header: Header,
+    pub(crate) body: Flow,
 }
 
 /// `inet_sock_set_state(sock, old, new)`. Only SYN_SENT and LISTEN are reached in the context of the process itself;
 /// at SYN_SENT the peer is known, the local port often not yet.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub fn tcp(context: RawTracePointContext) -> i32 {
+pub(crate) fn tcp(context: RawTracePointContext) -> i32 {
     let kind = match context.arg::<i32>(2) {
         SYN_SENT => kind::CONNECT,
         LISTEN => kind::LISTEN,
@@ -36,21 +36,21 @@ pub fn tcp(context: RawTracePointContext) -> i32 {
 
 /// `inet_csk_accept(sock, argument)`, returning the new sock: since 6.10.
 #[fexit(function = "inet_csk_accept")]
-pub fn accepted2(context: FExitContext) -> i32 {
+pub(crate) fn accepted2(context: FExitContext) -> i32 {
     record(kind::ACCEPT, context.arg(2));
     0
 }
 
 /// `inet_csk_accept(sock, flags, error, kern)`, returning the new sock: before 6.10.
 #[fexit(function = "inet_csk_accept")]
-pub fn accepted4(context: FExitContext) -> i32 {
+pub(crate) fn accepted4(context: FExitContext) -> i32 {
     record(kind::ACCEPT, context.arg(4));
     0
 }
 
 /// `sys_exit(regs, ret)`: the return of accept, where the kernel lets us see it in no cheaper way.
 #[raw_tracepoint(tracepoint = "sys_exit")]
-pub fn accept(context: RawTracePointContext) -> i32 {
+pub(crate) fn accept(context: RawTracePointContext) -> i32 {
     let returned: i64 = context.arg(1);
     if returned >= 0 {
         let call: u64 = read(context.arg(0), Field::RegsSyscall);

@@ -36,14 +36,14 @@ static PEERS: LruHashMap<Peer, u8> = LruHashMap::with_max_entries(8192, 0);
 
 /// `fib_table_lookup(table, flow, ...)`.
 #[raw_tracepoint(tracepoint = "fib_table_lookup")]
-pub fn udp4(context: RawTracePointContext) -> i32 {
+pub(crate) fn udp4(context: RawTracePointContext) -> i32 {
     record4(context.arg(1));
     0
 }
 
 /// `fib6_table_lookup(net, result, table, flow)`.
 #[raw_tracepoint(tracepoint = "fib6_table_lookup")]
-pub fn udp6(context: RawTracePointContext) -> i32 {
+pub(crate) fn udp6(context: RawTracePointContext) -> i32 {
     record6(context.arg(3));
     0
 }

@@ -20,41 +20,41 @@ const STEPS: u32 = 40;
 
 /// What is fixed in the record of an exec.
 #[repr(C)]
-pub struct Record {
-    pub header: Header,
-    pub body: Exec,
+pub(crate) struct Record {
+    pub(crate) header: Header,
+    pub(crate) body: Exec,
 }
 
 /// The one record that is too large for the stack.
 #[repr(C)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     /// The record; a copy that starts at the last place of the span still ends inside.
     buffer: [u8; SPAN + COPY],
     cursor: u64,
     /// Not 0 while in use: with a preemptible kernel another exec could come in between.
-    pub busy: u64,
+    pub(crate) busy: u64,
 }
 
 /// One per cpu.
 #[derive(Clone, Copy)]
-pub struct Draft(pub *mut Scratch);
+pub(crate) struct Draft(pub(crate) *mut Scratch);
 
 impl Draft {
     /// The fixed part.
     #[inline(always)]
-    pub fn record(self) -> *mut Record {
+    pub(crate) fn record(self) -> *mut Record {
         self.0.cast()
     }
 
     /// Starts after the fixed part.
     #[inline(always)]
-    pub fn begin(self) {
+    pub(crate) fn begin(self) {
         self.move_to(size_of::<Record>() as u64);
     }
 
     /// Bytes so far.
     #[inline(always)]
-    pub fn size(self) -> u64 {
+    pub(crate) fn size(self) -> u64 {
         // SAFETY: a map value; volatile, so that the value is really forgotten.
         unsafe { core::ptr::read_volatile(&raw const (*self.0).cursor) & (SPAN as u64 - 1) }
     }
@@ -73,7 +73,7 @@ impl Draft {
 
     /// Appends the kernel string at `source`, at most `most` bytes with its NUL; how many bytes.
     #[inline(always)]
-    pub fn text(self, most: usize, source: Address) -> u64 {
+    pub(crate) fn text(self, most: usize, source: Address) -> u64 {
         // SAFETY: a masked cursor and at most COPY bytes stay inside; the helper checks the source.
         let length =
             unsafe { generated::bpf_probe_read_kernel_str(self.place(), most as u32, source as *const _) };
@@ -84,7 +84,7 @@ impl Draft {
 
     /// Appends `length` bytes of the current task's own memory; whether it could be read.
     #[inline(always)]
-    pub fn own_memory(self, length: u64, source: Address) -> bool {
+    pub(crate) fn own_memory(self, length: u64, source: Address) -> bool {
         let length = core::hint::black_box(length) & (COPY as u64 - 1);
         // SAFETY: as above.
         let failed =
@@ -97,14 +97,14 @@ impl Draft {
 
     /// Forgets the last byte: the NUL of a text that needs none.
     #[inline(always)]
-    pub fn back(self) {
+    pub(crate) fn back(self) {
         self.move_to(self.size() - 1);
     }
 
     /// Appends the names from `dentry` up to the root of its mount tree, leaf first, each with its NUL; whether the root
     /// was reached.
     #[inline(always)]
-    pub fn path(self, limit: usize, vfsmount: Address, dentry: Address) -> bool {
+    pub(crate) fn path(self, limit: usize, vfsmount: Address, dentry: Address) -> bool {
         let within = offset(Field::MountVfsmount) as u64;
         let end = self.size() + limit as u64 - COMPONENT_BYTES as u64;
         let (mut vfsmount, mut dentry) = (vfsmount, dentry);
@@ -136,7 +136,7 @@ impl Draft {
 
     /// Appends the names from a cgroup's `node` up to its hierarchy's root, as above.
     #[inline(always)]
-    pub fn cgroup(self, limit: usize, node: Address) -> bool {
+    pub(crate) fn cgroup(self, limit: usize, node: Address) -> bool {
         let end = self.size() + limit as u64 - COMPONENT_BYTES as u64;
         let mut node = node;
         let mut step = 0;
