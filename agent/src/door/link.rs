@@ -56,6 +56,15 @@ impl Link {
         Ok((Self { questions, pending, next: AtomicU64::new(1), secrets }, closed))
     }
 
+    /// Waits until the recorder has said whom to let in, but not for ever.
+    ///
+    /// A sender whose valid token met with 401 would take that for an answer, and its alert would be lost.
+    pub(super) async fn introduction(&self) {
+        let mut secrets = self.secrets.clone();
+        // Without it nobody is let in; the recorder's log says why it does not come.
+        drop(tokio::time::timeout(PATIENCE, secrets.changed()).await);
+    }
+
     /// Whom to let in, as the recorder said last.
     pub(super) fn secrets(&self) -> Arc<Secrets> {
         Arc::clone(&self.secrets.borrow())

@@ -51,6 +51,7 @@ fn serve(listener: TcpListener, channel: Channel, prison: serde_json::Value) -> 
         .build()?;
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
+        link.introduction().await;
         let door = routes::Door::new(link, prison);
         let serving = server::serve(listener, routes::router(std::sync::Arc::clone(&door)));
         let greeting = async {

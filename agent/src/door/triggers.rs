@@ -58,9 +58,6 @@ async fn answer(
     body: &mut Body,
 ) -> Result<Response, Problem> {
     let unauthorized = |denied: auth::Denied| Problem::unauthorized(denied.to_string());
-    let Ok(_turn) = door.in_flight.try_acquire() else {
-        return Err(Problem::busy("too many triggers are on their way; try again", 1));
-    };
     let (caller, bytes) = if auth::is_signed(headers) {
         let bytes = read(body).await?;
         let caller = auth::by_signature(headers, &bytes, &door.link.secrets(), Timestamp::now());
@@ -74,6 +71,10 @@ async fn answer(
     let adapted = adapter::adapt(sender, &bytes, caller.message.as_deref())
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let Adapted { triggers, ignored } = adapted;
+    // Only now: who is not let in, or sends slowly, takes nobody's turn.
+    let Ok(_turn) = door.in_flight.try_acquire() else {
+        return Err(Problem::busy("too many triggers are on their way; try again", 1));
+    };
     let mut said = Vec::with_capacity(triggers.len());
     let mut message = caller.message.clone();
     for mut trigger in triggers {

@@ -70,7 +70,7 @@ impl World {
         let (secrets, tokens) = secrets();
         recorder.send(&ToDoor::Secrets(secrets), &[]).unwrap();
         let world = Self::with(address, recorder, tokens, play);
-        // The greeting shows that the secrets have arrived: the door reads in order.
+        // The greeting shows that the door has the secrets: it waits for them.
         assert!(matches!(world.next(), ToRecorder::Health { .. }));
         world
     }

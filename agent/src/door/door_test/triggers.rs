@@ -167,3 +167,45 @@ fn one_capture_for_each_firing_alert_and_all_again_when_one_could_not_be_taken()
     let none = post(&[("a", "resolved")]);
     assert_eq!((none.status, none.json()["captures"].as_array().unwrap().len()), (200, 0));
 }
+
+#[test]
+fn more_triggers_than_the_recorder_takes_are_told_to_come_again() {
+    let world = World::new(|_| None);
+    let send = || {
+        let mut stream = world.connect();
+        let head = format!(
+            "POST /v1/triggers/falco HTTP/1.1\r\nHost: x\r\n{}Content-Length: {}\r\n\r\n",
+            world.bearer("trigger"),
+            FALCO.len()
+        );
+        stream.write_all(&[head.as_bytes(), FALCO].concat()).unwrap();
+        stream
+    };
+    // All of these wait for the recorder, which has heard them and is silent.
+    let waiting: Vec<TcpStream> = (0..32).map(|_| send()).collect();
+    for _ in &waiting {
+        assert!(matches!(world.next(), ToRecorder::Trigger { .. }));
+    }
+    let busy = world.post("/v1/triggers/falco", &world.bearer("trigger"), FALCO);
+    assert_eq!(busy.headers["retry-after"], "1");
+    assert!(busy.problem(503).contains("on their way"));
+    // Who is not let in does not learn of it, and others are served.
+    world.post("/v1/triggers/falco", "", FALCO).problem(401);
+    assert_eq!(world.get("/healthz", "").status, 200);
+}
+
+#[test]
+fn who_is_not_let_in_takes_nobodys_turn() {
+    let world = World::accepting();
+    let slow: Vec<TcpStream> = (0..64)
+        .map(|_| {
+            let mut stream = world.connect();
+            let head = "POST /v1/triggers/generic HTTP/1.1\r\nHost: x\r\nwebhook-signature: v1,AAAA\r\n\
+                        Content-Length: 100\r\n\r\n{";
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(world.post("/v1/triggers/falco", &world.bearer("trigger"), FALCO).status, 202);
+    drop(slow);
+}
