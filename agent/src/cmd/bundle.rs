@@ -105,10 +105,14 @@ impl Which {
     fn signers(&self, context: &Context) -> Result<Signers, Error> {
         let mut trusted = Signers::default();
         let keys = context.config.paths.keys();
-        // Without the right to read the key, or without one, others may still be trusted.
-        if let Ok(key) = Key::load(&keys) {
-            let origin = keys.join(sign::KEY_FILE).display().to_string();
-            trusted.add_own(key.public(), &format!("the key of this host, {origin}"));
+        match Key::load(&keys) {
+            Ok(key) => {
+                let origin = keys.join(sign::KEY_FILE).display().to_string();
+                trusted.add_own(key.public(), &format!("the key of this host, {origin}"));
+            }
+            Err(sign::Error::None(_)) => {}
+            // Without the right to read the key, others may still be trusted.
+            Err(error) => remark(&format!("the key of this host is not among the trusted: {error}")),
         }
         let host = Path::new(ALLOWED_SIGNERS);
         if host.exists() {
@@ -127,7 +131,13 @@ fn stored(store: &Store, id: uuid::Uuid) -> Result<Opened, Error> {
 
 fn file(path: &Path) -> Result<Opened, Error> {
     let name = shown(path);
-    let fail = |error| Error::failed(format!("cannot open the bundle {}: {error}", shown(path)));
+    let fail = |error: std::io::Error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => "; `afterimage bundle list` shows what there is",
+            _ => "",
+        };
+        Error::failed(format!("cannot open the bundle {name}: {error}{hint}"))
+    };
     let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
     let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(fail)?;
     if !file.metadata().map_err(fail)?.is_file() {
