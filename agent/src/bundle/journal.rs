@@ -60,7 +60,7 @@ pub struct Journal {
     pub end: Option<(u64, Timestamp, u64)>,
     /// Why the bag could not be written any further.
     pub failed: Option<String>,
-    /// Where the first sealer began to write.
+    /// Where sealers began to write: the first such place in the file.
     pub sealed_from: Option<u64>,
     /// Length of its whole lines.
     pub bytes: u64,
@@ -95,7 +95,8 @@ impl Journal {
                     journal.end = Some((bytes, at, attempts_dropped));
                 }
                 Ok(Line::Seal { bytes }) => {
-                    journal.sealed_from.get_or_insert(bytes);
+                    journal.sealed_from =
+                        Some(journal.sealed_from.map_or(bytes, |earlier: u64| earlier.min(bytes)));
                 }
                 Err(_) => return Ok(journal),
             }
