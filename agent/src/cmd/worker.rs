@@ -32,16 +32,19 @@ const BEFORE_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Subcommand)]
 pub enum Worker {
     /// Collects for one capture (directory at descriptor 3).
+    #[command(hide = true)]
     Collect {
         /// The capture.
         id: Uuid,
     },
     /// Closes a collector's bag (directory at descriptor 3).
+    #[command(hide = true)]
     Seal {
         /// The capture.
         id: Uuid,
     },
     /// Keeps executables (channel at descriptor 3).
+    #[command(hide = true)]
     Stasher {
         /// The stash.
         folder: PathBuf,
@@ -49,6 +52,7 @@ pub enum Worker {
         limits: String,
     },
     /// Speaks HTTP (channel at descriptor 3, listening socket at 4).
+    #[command(hide = true)]
     Door {
         /// The user it becomes.
         uid: u32,
