@@ -16,8 +16,9 @@ use crate::wait;
 /// How long it may take to watch, or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Programs of the probe without which the history would not be one.
-const INDISPENSABLE: [&str; 5] = ["exec", "fork", "exit", "tcp", "accept"];
+/// Programs of the probe without which the history would not be one; of each line one will do.
+const INDISPENSABLE: [&[&str]; 5] =
+    [&["exec"], &["fork"], &["exit"], &["tcp"], &["accepted2", "accepted4", "accept"]];
 
 /// A running recorder.
 pub struct Agent {
@@ -58,10 +59,12 @@ impl Agent {
         let status = self.status()?;
         let programs =
             status["probe"]["programs"].as_array().with_context(|| format!("it is blind: {status}"))?;
-        for name in INDISPENSABLE {
-            let program = programs.iter().find(|program| program["name"] == name);
-            let program = program.with_context(|| format!("there is no program {name}: {status}"))?;
-            ensure!(program["fate"]["state"] == "attached" && program["self_check"].is_string(), "{program}");
+        for names in INDISPENSABLE {
+            let mut those =
+                programs.iter().filter(|program| names.iter().any(|name| program["name"] == *name));
+            let sees = those
+                .any(|program| program["fate"]["state"] == "attached" && program["self_check"].is_string());
+            ensure!(sees, "none of {names:?} is attached and checked: {programs:?}");
         }
         let detached = programs.iter().find(|program| program["fate"]["state"] == "detached");
         ensure!(detached.is_none(), "a program disagreed with /proc: {detached:?}");
