@@ -1,4 +1,4 @@
-//! The prison from inside, in processes of their own: the tests marked `ignore` are what those run.
+//! The prison from inside: each test starts itself again in a process of its own, and there plays the prisoner.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -14,12 +14,19 @@ use crate::system::{prison, spawn};
 /// Nobody, by convention.
 const NOBODY: (u32, u32) = (65534, 65534);
 
-/// Runs one of the ignored tests below in a process of its own, with descriptors from 3 on.
-fn inside(test: &str, descriptors: &[OwnedFd]) -> Child {
+/// A filter that matches no test: the prisoner knows itself by it (its environment is empty).
+const PRISONER: &str = "the-prisoner";
+
+/// Runs `test` again as the prisoner, with descriptors from 3 on.
+fn imprison(test: &str, descriptors: &[OwnedFd]) -> Child {
     let name = format!("door::door_test::imprisoned::{test}");
-    let arguments = ["--exact", &name, "--ignored", "--nocapture", "--test-threads=1"];
+    let arguments = ["--exact", &name, "--skip", PRISONER, "--nocapture"];
     let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
     spawn::ourselves(&arguments, descriptors, Stdio::null(), Stdio::piped()).unwrap()
+}
+
+fn is_prisoner() -> bool {
+    std::env::args().any(|argument| argument == PRISONER)
 }
 
 fn end(mut child: Child) -> (ExitStatus, String) {
@@ -30,18 +37,20 @@ fn end(mut child: Child) -> (ExitStatus, String) {
 
 #[test]
 fn nothing_can_be_opened_connected_or_started_from_inside() {
+    if is_prisoner() {
+        return look_for_a_way_out();
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let mut open = tempfile::tempfile().unwrap();
     open.write_all(listener.local_addr().unwrap().to_string().as_bytes()).unwrap();
-    let (status, text) = end(inside("look_for_a_way_out", &[open.into()]));
+    let (status, text) =
+        end(imprison("nothing_can_be_opened_connected_or_started_from_inside", &[open.into()]));
     assert!(status.success(), "{text}");
     assert_eq!(text.matches("ways out: 0").count(), 1, "{text}");
     assert!(listener.accept().is_err(), "it reached the listener");
 }
 
-#[test]
-#[ignore = "runs in a process of its own"]
 fn look_for_a_way_out() {
     let open = File::from(spawn::inherited(spawn::FIRST).unwrap());
     let mut address = [0; 64];
@@ -77,13 +86,14 @@ fn look_for_a_way_out() {
 
 #[test]
 fn whoever_executes_inside_is_killed() {
-    let (status, text) = end(inside("execute", &[]));
+    if is_prisoner() {
+        return execute();
+    }
+    let (status, text) = end(imprison("whoever_executes_inside_is_killed", &[]));
     assert_eq!(status.signal(), Some(libc::SIGSYS), "{text}");
     assert!(!text.contains("executed"), "{text}");
 }
 
-#[test]
-#[ignore = "runs in a process of its own"]
 fn execute() {
     prison::enter(NOBODY).unwrap();
     let refused = nix::unistd::execv(c"/bin/true", &[c"true"]);
@@ -92,12 +102,13 @@ fn execute() {
 
 #[test]
 fn root_is_not_a_user_for_the_door() {
-    let (status, text) = end(inside("stay_root", &[]));
+    if is_prisoner() {
+        return stay_root();
+    }
+    let (status, text) = end(imprison("root_is_not_a_user_for_the_door", &[]));
     assert!(status.success() && text.contains("never root"), "{text}");
 }
 
-#[test]
-#[ignore = "runs in a process of its own"]
 fn stay_root() {
     // Who is not root cannot become it either; the prison leaves that user as it is.
     if nix::unistd::geteuid().is_root() {
@@ -110,10 +121,13 @@ fn stay_root() {
 
 #[test]
 fn the_door_does_its_work_in_its_prison() {
+    if is_prisoner() {
+        return serve();
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (recorder, door) = Channel::pair().unwrap();
-    let child = inside("serve", &[OwnedFd::from(door), listener.into()]);
+    let child = imprison("the_door_does_its_work_in_its_prison", &[OwnedFd::from(door), listener.into()]);
     let (secrets, tokens) = secrets();
     recorder.send(&ToDoor::Secrets(secrets), &[]).unwrap();
     let world = World::with(address, recorder, tokens, |question| match question {
@@ -148,8 +162,6 @@ fn the_door_does_its_work_in_its_prison() {
     assert!(status.success(), "{text}");
 }
 
-#[test]
-#[ignore = "runs in a process of its own"]
 fn serve() {
     let channel = spawn::inherited(spawn::FIRST).unwrap();
     let listener = spawn::inherited(spawn::FIRST + 1).unwrap();
