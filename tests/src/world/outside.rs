@@ -8,6 +8,7 @@ use std::{env, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::Uid;
 
 use super::{BIN, INSIDE, LIFETIME, MARKER, OUT, OUTSIDE, PYTHON, pid_namespace};
 use crate::wait;
@@ -28,6 +29,7 @@ const FOLDERS: [(&str, u64); 7] = [
 
 /// Starts this executable again in a world, for the test `name`.
 pub(super) fn run(name: &str, results: Option<&Path>) -> Result<()> {
+    ensure!(Uid::effective().is_root(), "a world in which BPF is loaded needs root: run this as root");
     let lock = File::create(LOCK).with_context(|| format!("open {LOCK}"))?;
     let _one_probe_at_a_time = Flock::lock(lock, FlockArg::LockExclusive)
         .map_err(|(_, error)| error)
