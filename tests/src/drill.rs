@@ -56,21 +56,31 @@ pub struct Record {
     pub sha256: BTreeMap<String, String>,
     /// As the attacker saw them.
     pub callbacks: Vec<Callback>,
-    /// Nanoseconds since 1970.
+    /// When the first request was sent, in nanoseconds since 1970.
     pub began: u128,
-    /// Nanoseconds since 1970.
+    /// When its answer had come: the shell was gone, what it started went on.
+    pub answered: u128,
+    /// When the last request was sent.
+    pub cleaned: u128,
+    /// When nothing of it lived any more.
     pub ended: u128,
 }
 
 /// Plays it all; `watch` is told of every moment and may hold the story up.
-pub fn play(mut watch: impl FnMut(Moment) -> Result<()>) -> Result<Record> {
+pub fn play(watch: impl FnMut(Moment) -> Result<()>) -> Result<Record> {
+    play_with(&std::env::var("PATH")?, watch)
+}
+
+/// The same, on a host whose service finds its tools in `path`.
+pub fn play_with(path: &str, mut watch: impl FnMut(Moment) -> Result<()>) -> Result<Record> {
     let mut attacker = Attacker::arrive()?;
-    let mut victim = Victim::serve()?;
+    let mut victim = Victim::serve(path)?;
     let service = Seen::once_it_is(victim.pid(), victim::PROGRAM)?;
     watch(Moment::Ready)?;
 
     let began = now()?;
     let answer = attacker.send(&break_in()).context("the first request")?;
+    let answered = now()?;
     let said = |name: &str| -> Result<u32> {
         let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         let value = value.with_context(|| format!("the shell did not say {name}: {answer}"))?;
@@ -81,6 +91,7 @@ pub fn play(mut watch: impl FnMut(Moment) -> Result<()>) -> Result<Record> {
     attacker.await_callbacks(CALLBACKS, PATIENCE)?;
     watch(Moment::Working)?;
 
+    let cleaned = now()?;
     attacker.send(&clean_up(x.pid, vim.pid)).context("the last request")?;
     for seen in [&x, &vim] {
         let what = format!("the end of {}", seen.comm);
@@ -99,6 +110,8 @@ pub fn play(mut watch: impl FnMut(Moment) -> Result<()>) -> Result<Record> {
             .collect::<Result<_>>()?,
         callbacks: attacker.leave()?,
         began,
+        answered,
+        cleaned,
         ended: now()?,
     };
     watch(Moment::Gone)?;

@@ -1,8 +1,10 @@
-//! The drill's story is real before any agent watches it.
+//! The drill's story is real before any agent watches it, and on a host that has only wget. The story under the agent
+//! (story.rs) is played where curl comes first.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
-use anyhow::ensure;
+use anyhow::{Result, ensure};
 use e2e::drill::{self, CALLBACKS, FLASHES, Moment};
 use e2e::net::VICTIM;
 use e2e::world::{self, SERVICE_HOME};
@@ -11,7 +13,7 @@ use e2e::world::{self, SERVICE_HOME};
 fn the_intrusion_happens_and_leaves_nothing() {
     world::inside("the_intrusion_happens_and_leaves_nothing", || {
         let mut moments = Vec::new();
-        let record = drill::play(|moment| {
+        let record = drill::play_with(&tools_without_curl()?, |moment| {
             moments.push(moment);
             if moment == Moment::Working {
                 ensure!(fs::exists(format!("{SERVICE_HOME}/.cache/.sys/config.json"))?, "no hidden file");
@@ -33,4 +35,15 @@ fn the_intrusion_happens_and_leaves_nothing() {
         ensure!(record.sha256["x"] != record.sha256["vim"]);
         Ok(())
     });
+}
+
+/// A PATH with what the intruder's shell needs, wget among it, and no curl.
+fn tools_without_curl() -> Result<String> {
+    const FOLDER: &str = "/srv/tools";
+    fs::create_dir_all(FOLDER)?;
+    for tool in ["sh", "wget", "chmod", "seq", "ls", "rm"] {
+        ensure!(fs::exists(format!("/usr/bin/{tool}"))?, "this host has no {tool}");
+        symlink(format!("/usr/bin/{tool}"), format!("{FOLDER}/{tool}"))?;
+    }
+    Ok(FOLDER.to_owned())
 }

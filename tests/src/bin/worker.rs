@@ -12,6 +12,8 @@ use serde_json::json;
 
 /// Repeated in memory; long enough not to be there by chance.
 const PATTERN: &[u8; 32] = b"afterimage-drill-pattern-0123456";
+/// What the deleted file holds.
+const DELETED: &str = "read me through /proc\n";
 const TIMES: usize = 4096;
 const THREADS: usize = 3;
 
@@ -21,7 +23,7 @@ fn main() -> Result<()> {
     let mebibytes: usize = env::args().nth(2).context(usage)?.parse()?;
     let ballast = noise(mebibytes << 20);
     let mut deleted = File::create_new(&path)?;
-    deleted.write_all(b"read me through /proc\n")?;
+    deleted.write_all(DELETED.as_bytes())?;
     fs::remove_file(&path)?;
 
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -44,7 +46,7 @@ fn main() -> Result<()> {
             "times": TIMES,
             "threads": THREADS + 1,
             "ballast": format!("{:#x}", ballast.as_ptr().addr()),
-            "deleted": {"fd": deleted.as_raw_fd(), "path": path},
+            "deleted": {"fd": deleted.as_raw_fd(), "path": path, "content": DELETED},
             "listener": address.to_string(),
             "client": client.local_addr()?.to_string(),
             "sockets": [listener.as_raw_fd(), client.as_raw_fd(), server.as_raw_fd()],

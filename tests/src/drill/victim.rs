@@ -17,8 +17,8 @@ pub const PROGRAM: &str = "/srv/app/next-server";
 pub struct Victim(Child);
 
 impl Victim {
-    /// Starts it and waits until it listens.
-    pub fn serve() -> Result<Self> {
+    /// Starts it, with this PATH, and waits until it listens.
+    pub fn serve(path: &str) -> Result<Self> {
         let dashboard = format!("{SERVICE_HOME}/dashboard");
         fs::create_dir_all(&dashboard)?;
         chown(&dashboard, Some(SERVICE_USER), Some(SERVICE_USER))?;
@@ -29,6 +29,7 @@ impl Victim {
             .gid(SERVICE_USER)
             .current_dir(&dashboard)
             .env("HOME", SERVICE_HOME)
+            .env("PATH", path)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
