@@ -23,7 +23,8 @@ pub(super) struct Findings {
     /// What the kernel answers to a program of this kind; `None` when it was not tried.
     pub(super) fentry: Option<Result<(), String>>,
     pub(super) lsm: Option<Result<(), String>>,
-    pub(super) kprobes: bool,
+    /// `None` where sysfs does not show the kernel's event sources at all.
+    pub(super) kprobes: Option<bool>,
     pub(super) kcore: bool,
     /// `kernel.yama.ptrace_scope`, where there is Yama.
     pub(super) yama: Option<String>,
@@ -53,7 +54,7 @@ impl Findings {
             lockdown: read("/sys/kernel/security/lockdown"),
             fentry: root.then(bpf_try::fentry),
             lsm: root.then(bpf_try::lsm),
-            kprobes: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
+            kprobes: kprobes(Path::new("/sys/bus/event_source")),
             kcore: std::fs::File::open(paths.proc.join("kcore")).is_ok(),
             yama: read("/proc/sys/kernel/yama/ptrace_scope"),
             door_user,
@@ -63,6 +64,12 @@ impl Findings {
             recorder: Channel::connect(&paths.socket).is_ok(),
         }
     }
+}
+
+/// Whether kprobes are among the event sources of the kernel.
+fn kprobes(sources: &Path) -> Option<bool> {
+    let devices = sources.join("devices");
+    devices.is_dir().then(|| devices.join("kprobe").exists())
 }
 
 /// `CapEff` of `/proc/self/status`; 0 where it cannot be read.
@@ -77,4 +84,19 @@ fn free(state: &Path) -> Option<u64> {
     let folder = state.ancestors().find(|folder| folder.exists())?;
     let file = std::fs::File::open(folder).ok()?;
     crate::store::free_bytes(std::os::fd::AsFd::as_fd(&file)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kprobes_are_missing_only_where_others_are_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(kprobes(&folder.path().join("event_source")), None);
+        std::fs::create_dir_all(folder.path().join("devices/cpu")).unwrap();
+        assert_eq!(kprobes(folder.path()), Some(false));
+        std::fs::create_dir(folder.path().join("devices/kprobe")).unwrap();
+        assert_eq!(kprobes(folder.path()), Some(true));
+    }
 }

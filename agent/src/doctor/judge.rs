@@ -108,10 +108,14 @@ fn tried(name: &'static str, outcome: Option<&Result<(), String>>, cost: &str) -
 }
 
 fn kprobes(found: &Findings) -> Check {
-    let words = if found.kprobes { "built in" } else { "not built into this kernel" };
+    let Some(there) = found.kprobes else {
+        let found = "not to be seen: /sys/bus/event_source is not there".to_owned();
+        return Check { name: "kprobes", verdict: Verdict::Unknown, found, cost: None };
+    };
+    let words = if there { "built in" } else { "not built into this kernel" };
     check(
         "kprobes",
-        found.kprobes,
+        there,
         words,
         "none for afterimage, which uses none; tools that rely on them do not work here",
     )
@@ -166,8 +170,8 @@ fn prison(found: &Findings) -> Check {
     match (landlock, found.door_user) {
         (Some(false), _) => check("door's prison", false, "no Landlock in this kernel", cost),
         (_, false) => {
-            let cost = "the door runs as number 65534 (nobody), which other services may share; make the user (the \
-                        package does) or set door.user";
+            let cost = "the door runs as number 65534 (nobody), which other services may share; make the user \
+                        (`useradd --system _afterimage`, unless door.user has another name)";
             check("door's prison", false, "the door's user is not in /etc/passwd", cost)
         }
         (None, true) => {
@@ -199,7 +203,7 @@ fn recorder(found: &Findings) -> Check {
         return Check { name: "recorder", verdict: Verdict::Unknown, found, cost: None };
     }
     let words = if found.recorder { "runs" } else { "does not run" };
-    let cost = "nothing is being recorded: what happens now is lost; systemctl start afterimage, or `afterimage run`";
+    let cost = "nothing is being recorded: what happens now is lost; start it: `afterimage run`, as root";
     check("recorder", found.recorder, words, cost)
 }
 
@@ -218,7 +222,7 @@ mod tests {
             lockdown: Some("none [integrity] confidentiality".to_owned()),
             fentry: Some(Ok(())),
             lsm: Some(Ok(())),
-            kprobes: true,
+            kprobes: Some(true),
             kcore: true,
             yama: Some("1".to_owned()),
             door_user: true,
@@ -245,7 +249,7 @@ mod tests {
         for (name, findings, words) in [
             ("fentry", Findings { fentry: refused(), ..found() }, "raw tracepoints instead"),
             ("LSM programs", Findings { lsm: refused(), ..found() }, "security hook"),
-            ("kprobes", Findings { kprobes: false, ..found() }, "not built"),
+            ("kprobes", Findings { kprobes: Some(false), ..found() }, "not built"),
             ("/proc/kcore", Findings { kcore: false, ..found() }, "whole memory"),
             ("sees", Findings { initial_pid_namespace: false, ..found() }, "hostPID"),
             ("ptrace", Findings { yama: Some("3".to_owned()), ..found() }, "no back-trace"),
@@ -276,17 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn without_root_what_was_not_tried_is_not_called_missing() {
+    fn what_could_not_be_looked_at_is_not_called_missing() {
         let findings = Findings {
             root: false,
             btf: None,
             fentry: None,
             lsm: None,
+            kprobes: None,
             kcore: false,
             recorder: false,
             ..found()
         };
-        for name in ["BTF", "fentry", "LSM programs", "/proc/kcore", "recorder"] {
+        for name in ["kprobes", "BTF", "fentry", "LSM programs", "/proc/kcore", "recorder"] {
             assert_eq!(verdict(&findings, name).0, Verdict::Unknown, "{name}");
         }
     }
