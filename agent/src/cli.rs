@@ -11,7 +11,7 @@ use crate::config::Config;
 const HOW: &str = "\
 First steps:
   afterimage doctor                     what this host lets us see and take
-  afterimage run                        record, and wait for triggers (as root; better: as a service)
+  afterimage run                        record, and wait for triggers (as root)
   afterimage token new --role trigger   a token for a detector's webhook
   afterimage capture --pid 4711         capture by hand
   afterimage bundle show ID             what a bundle holds

@@ -48,16 +48,40 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
         faults.push(format!("{name}: {lines} lines, above {MOST_LINES}: split it"));
     }
     for (index, line) in text.lines().enumerate() {
-        if let Some(path) = OF_A_MACHINE.iter().map(|parts| parts.concat()).find(|path| line.contains(path)) {
+        if let Some(path) = of_a_machine(line) {
             faults.push(format!("{name}:{}: `{path}` is a path of one machine", index + 1));
         }
     }
     faults
 }
 
-/// Folders that exist on a developer's machine only; in parts, so that this file passes its own check.
-const OF_A_MACHINE: [[&str; 2]; 4] =
-    [["/wo", "rk/"], ["/root/", ".cargo"], ["/root/", ".rustup"], ["/root/", ".pyenv"]];
+/// An absolute path into a folder where a developer works: `/work/`, or the tool chain or checkout in somebody's home.
+fn of_a_machine(line: &str) -> Option<&str> {
+    let begins = |at: &usize| {
+        let before = line.get(..*at).and_then(|before| before.chars().next_back());
+        !before.is_some_and(|before| before.is_alphanumeric() || "_-.~}*".contains(before))
+    };
+    let starts = line.match_indices('/').map(|(at, _)| at).filter(begins);
+    starts.filter_map(|at| line.get(at..)).map(path).find(|path| {
+        let mut parts = path.split('/').skip(1);
+        let below = match parts.next() {
+            Some("work") => return parts.next().is_some_and(|below| !below.is_empty()),
+            Some("root") => parts.next(),
+            Some("home") => parts.nth(1),
+            _ => return false,
+        };
+        below.is_some_and(|below| IN_A_HOME.contains(&below))
+    })
+}
+
+/// What `text` begins with, up to what cannot be of a path.
+fn path(text: &str) -> &str {
+    let end = text.find(|letter: char| !(letter.is_alphanumeric() || "/._-+@".contains(letter)));
+    text.get(..end.unwrap_or(text.len())).unwrap_or(text)
+}
+
+/// What developers have in their home, and no fixture of ours does.
+const IN_A_HOME: [&str; 6] = [".cargo", ".rustup", ".pyenv", ".nvm", "src", "work"];
 
 #[cfg(test)]
 mod tests {
@@ -68,6 +92,14 @@ mod tests {
         assert_eq!(faults_of("a.rs", &"x\n".repeat(MOST_LINES)), Vec::<String>::new());
         assert_eq!(faults_of("a.rs", &"x\n".repeat(MOST_LINES + 1)).len(), 1);
         assert_eq!(faults_of("a.json", &"x\n".repeat(MOST_LINES + 1)).len(), 0);
-        assert_eq!(faults_of("a.md", &format!("see {}b\n", OF_A_MACHINE[0].concat())).len(), 1);
+        let machine = ["work/a", "root/.cargo/bin", "home/somebody/src/a"];
+        for line in machine.map(|path| format!("see `/{path}`")) {
+            assert_eq!(faults_of("a.md", &line).len(), 1, "{line}");
+        }
+        for line in
+            ["a work/b", "target/work/b", "/home/u/.cache/x", "/root/a", "https://host/work/", "~/work/a"]
+        {
+            assert_eq!(faults_of("a.md", line), Vec::<String>::new(), "{line}");
+        }
     }
 }

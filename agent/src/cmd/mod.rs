@@ -115,8 +115,7 @@ pub fn connect(context: &Context) -> Result<Channel, Error> {
     let socket = &context.config.paths.socket;
     Channel::connect(socket).map_err(|failure| {
         let words = format!(
-            "no recorder answers at {}: {failure}. Is `afterimage run` running (systemctl status afterimage), and are \
-             you root?",
+            "no recorder answers at {}: {failure}. Is `afterimage run` running, and are you root?",
             socket.display()
         );
         Error::failed(words)

@@ -5,8 +5,7 @@ use crate::recorder;
 
 /// Runs the recorder (and its door, unless the configuration says otherwise) in the foreground, until SIGTERM.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The recorder logs to the standard error (RUST_LOG=debug says more). As a service: \
-                        systemctl enable --now afterimage")]
+#[command(after_help = "The recorder logs to the standard error (RUST_LOG=debug says more).")]
 pub struct RunArgs {}
 
 /// Runs until it is told to stop.
