@@ -12,6 +12,7 @@ pub mod known;
 pub mod living;
 pub mod net;
 pub mod proc;
+pub mod signed;
 pub mod story;
 pub mod wait;
 pub mod world;

@@ -5,15 +5,16 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use e2e::agent::Agent;
 use e2e::story::door::{Answer, Door, curl};
-use e2e::{story, world};
+use e2e::{signed, story, world};
 
+const LOG: &str = "/tmp/afterimage.log";
 const PATH: &str = "/v1/triggers/generic";
 
 #[test]
 fn only_well_formed_triggers_of_those_who_may_are_accepted() {
     world::inside("only_well_formed_triggers_of_those_who_may_are_accepted", || {
         let program = story::program();
-        let agent = Agent::start(&program, Path::new("/tmp/afterimage.log"))?;
+        let agent = Agent::start(&program, Path::new(LOG))?;
         let sender = Door::token(&program, &["--role", "trigger"])?;
         let bearer = format!("Authorization: Bearer {sender}");
         let post = |headers: &[&str], body: &str, path: &str| -> Result<Answer> {
@@ -33,6 +34,39 @@ fn only_well_formed_triggers_of_those_who_may_are_accepted() {
         let reader = Door::token(&program, &["--role", "read"])?;
         refused(post(&[&format!("Authorization: Bearer {reader}")], "{}", PATH)?, 403)?;
         agent.stop()
+    });
+}
+
+#[test]
+fn a_signed_message_is_accepted_once() {
+    world::inside("a_signed_message_is_accepted_once", || {
+        let program = story::program();
+        let agent = Agent::start(&program, Path::new(LOG))?;
+        let door = Door::open(&program)?;
+        let secret = Door::token(&program, &["--role", "trigger", "--sender", "generic", "--signed"])?;
+
+        let body = r#"{"rule": "signed", "pid": 1, "profile": "volatile"}"#;
+        let message = signed::headers(&secret, "msg_1", 280, body)?;
+        let answer = Door::generic(&message, body)?;
+        ensure!(answer.status == 202, "{}: {}", answer.status, answer.body);
+        let id = answer.json()?["id"].as_str().context("no id")?.to_owned();
+        refused(Door::generic(&message, body)?, 409)?;
+
+        // Of what is refused nothing is remembered: the same id with a good signature is let in.
+        let other = r#"{"rule": "another", "pid": 1, "profile": "volatile"}"#;
+        refused(Door::generic(&signed::headers(&secret, "msg_2", 0, body)?, other)?, 401)?;
+        refused(Door::generic(&signed::headers(&secret, "msg_2", 310, other)?, other)?, 401)?;
+        let answer = Door::generic(&signed::headers(&secret, "msg_2", 0, other)?, other)?;
+        ensure!(answer.status == 202, "{}: {}", answer.status, answer.body);
+        let second = answer.json()?["id"].as_str().context("no id")?.to_owned();
+        ensure!(second != id, "two messages, one capture");
+
+        door.await_sealed(&id)?;
+        door.await_sealed(&second)?;
+        agent.stop()?;
+        let again = Agent::start(&program, Path::new(LOG))?;
+        refused(Door::generic(&message, body)?, 409)?;
+        again.stop()
     });
 }
 

@@ -53,11 +53,21 @@ impl Door {
         Ok(Self { sender, reader: Self::token(program, &["--role", "read"])? })
     }
 
-    /// A new token.
+    /// A new token, or a new secret to sign with.
     pub fn token(program: &Path, arguments: &[&str]) -> Result<String> {
         let text = agent::succeed(program, &[&["token", "new", "--json"], arguments].concat())?;
         let answer: Value = serde_json::from_slice(&text)?;
-        Ok(answer["token"].as_str().with_context(|| format!("no token in {answer}"))?.to_owned())
+        let shown = answer["token"].as_str().or(answer["secret"].as_str());
+        Ok(shown.with_context(|| format!("no token in {answer}"))?.to_owned())
+    }
+
+    /// Posts a message of the generic sender with these headers.
+    pub fn generic(headers: &[String], body: &str) -> Result<Answer> {
+        let mut arguments = vec!["-H", "Content-Type: application/json", "--data-binary", body];
+        for header in headers {
+            arguments.extend(["-H", header]);
+        }
+        curl(&arguments, "/v1/triggers/generic")
     }
 
     /// Posts an alert as Falco does (basic authentication is all it can); the capture's id.
