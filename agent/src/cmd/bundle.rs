@@ -73,8 +73,12 @@ pub(super) fn verify_file(
     context: &Context,
 ) -> Result<(&'static str, Exit), Error> {
     let which = Which { bundle: Some(path.to_owned()), allowed_signers: allowed_signers.map(Path::to_owned) };
-    let report = file(path)?.verify(&which.signers(context)?)?;
-    Ok((verify::word(report.verdict), verify::exit(report.verdict)))
+    let bundle = file(path)?;
+    let report = bundle.verify(&which.signers(context)?)?;
+    if let Some(caveat) = verify::caveat(&report) {
+        remark(&format!("{}: {caveat}", bundle.name));
+    }
+    Ok((verify::words(&report), verify::exit(report.verdict)))
 }
 
 /// A bundle's file, and how to call it in texts.
@@ -161,6 +165,8 @@ fn add_file(trusted: &mut Signers, path: &Path) -> Result<(), Error> {
 struct Contents {
     /// Its own account, unless it was cut.
     account: Option<(Capture, Signature)>,
+    /// What was found of one that was cut.
+    torn: Option<Report>,
     /// Name and place of every artifact.
     artifacts: Vec<(String, Place)>,
 }
@@ -177,22 +183,29 @@ impl Opened {
                 let artifacts = capture.artifacts.iter().map(named).collect();
                 if signature.trusted_by.is_none() {
                     remark(&format!(
-                        "{} is signed by the key {}, which is not trusted for {}",
-                        self.name, signature.fingerprint, signature.principal
+                        "{} is signed by the key {}, which is NOT TRUSTED for {}: {}",
+                        self.name,
+                        signature.fingerprint,
+                        signature.principal,
+                        verify::TRUST
                     ));
                 }
-                Ok(Contents { account: Some((capture, signature)), artifacts })
+                Ok(Contents { account: Some((capture, signature)), torn: None, artifacts })
             }
             Err(Fault::Torn { .. }) => {
                 let report = self.verify(signers)?;
                 if report.verdict != Verdict::Torn {
                     return Err(self.refused(&report));
                 }
-                let why = report.why.unwrap_or_default();
+                let why = report.why.as_deref().unwrap_or_default();
                 remark(&format!("{} is torn ({why}): this is what is left of it", self.name));
+                if let Some(caveat) = verify::caveat(&report) {
+                    remark(&caveat);
+                }
                 let named =
                     |intact: &crate::bundle::verify::Intact| (intact.name.clone(), Place::from(intact));
-                Ok(Contents { account: None, artifacts: report.intact.iter().map(named).collect() })
+                let artifacts = report.intact.iter().map(named).collect();
+                Ok(Contents { account: None, torn: Some(report), artifacts })
             }
             Err(fault @ Fault::Tampered(_)) => Err(Error {
                 words: format!("{} was tampered with: {fault}", self.name),
@@ -211,8 +224,9 @@ impl Opened {
 
     fn refused(&self, report: &Report) -> Error {
         let why = report.why.as_deref().unwrap_or("it is not what was sealed");
+        let caveat = verify::caveat(report).map(|caveat| format!("; {caveat}")).unwrap_or_default();
         Error {
-            words: format!("{}: {}: {why}", self.name, verify::word(report.verdict)),
+            words: format!("{}: {}: {why}{caveat}", self.name, verify::words(report)),
             exit: verify::exit(report.verdict),
         }
     }

@@ -47,7 +47,12 @@ pub(super) fn run(args: &ExtractArgs, context: &Context) -> Result<Exit, Error> 
     match report.verdict {
         Verdict::Good => {}
         Verdict::Unreadable => return Err(bundle.refused(&report)),
-        Verdict::Torn => remark(&format!("{} is torn: only what is wholly there is extracted", bundle.name)),
+        Verdict::Torn => {
+            remark(&format!("{} is torn: only what is wholly there is extracted", bundle.name));
+            if let Some(caveat) = verify::caveat(&report) {
+                remark(&caveat);
+            }
+        }
         Verdict::Tampered | Verdict::Untrusted if args.force => {
             remark(&format!("{}: do not rely on what is extracted", bundle.refused(&report)));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::super::{Context, Error, Exit};
 use super::tree::{self, Process};
@@ -31,21 +32,34 @@ pub(super) fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Error> {
     let signers = args.which.signers(context)?;
     let bundle = args.which.open(context)?;
     let contents = bundle.contents(&signers)?;
+    let exit = if contents.account.is_some() { Exit::Done } else { Exit::Torn };
+    if context.json {
+        context.print_json(&json(&contents))?;
+        return Ok(exit);
+    }
     let mut out = context.out();
     let Some((capture, signature)) = &contents.account else {
         for (name, place) in &contents.artifacts {
             writeln!(out, "{}  {:>10}  {name}", place.sha256, size(place.size))?;
         }
         out.flush()?;
-        return Ok(Exit::Torn);
+        return Ok(exit);
     };
-    if context.json {
-        context.print_json(&serde_json::json!({ "capture": capture, "signature": signature }))?;
-        return Ok(Exit::Done);
-    }
     page(&bundle, &contents, (capture, signature), args.artifacts, &mut out)?;
     out.flush()?;
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// The bundle's account and its signer; of a torn one also why, and what is wholly there.
+pub(super) fn json(contents: &Contents) -> serde_json::Value {
+    match (&contents.account, &contents.torn) {
+        (Some((capture, signature)), _) => json!({ "capture": capture, "signature": signature }),
+        (None, Some(report)) => json!({
+            "capture": report.capture, "signature": report.signature,
+            "torn": report.why, "intact": report.intact,
+        }),
+        (None, None) => json!({ "capture": null, "signature": null }),
+    }
 }
 
 pub(super) fn page(

@@ -218,3 +218,49 @@ fn exit_codes_are_those_of_the_design() {
     let trusting = verify::VerifyArgs { which: Which { bundle: Some(path), allowed_signers: Some(file) } };
     assert_eq!(verify::run(&trusting, &context).unwrap(), Exit::Done);
 }
+
+fn verified(context: &Context, path: &Path) -> String {
+    let which = which(path.to_str().unwrap());
+    let report = which.open(context).unwrap().verify(&which.signers(context).unwrap()).unwrap();
+    text(|out| verify::print("it", &report, out).unwrap())
+}
+
+#[test]
+fn what_no_trusted_signature_covers_is_said_and_what_to_do() {
+    let (lab, mut context, path) = stored();
+    let good = fs::read(&path).unwrap();
+    let cut = |length: usize| {
+        let file = lab.path().join(format!("cut{length}"));
+        fs::write(&file, good.get(..length).unwrap()).unwrap();
+        file
+    };
+    // Without its end, which holds the signature; and with all but the end of the file.
+    let (half, almost) = (cut(good.len() / 2), cut(good.len() - 1));
+    let words = verified(&context, &half);
+    assert!(words.starts_with("it: TORN: ") && words.contains("checksums only"), "{words}");
+    let words = verified(&context, &almost);
+    assert!(words.contains("trusted by the key of this host") && !words.contains("checksums"), "{words}");
+    context.config.paths.state = lab.path().join("another host");
+    for (file, head) in [(&path, "it: NOT TRUSTED: "), (&almost, "it: TORN, NOT TRUSTED: ")] {
+        let words = verified(&context, file);
+        assert!(words.starts_with(head), "{words}");
+        assert!(words.contains("key public --allowed-signers` there"), "{words}");
+    }
+}
+
+#[test]
+fn of_a_torn_bundle_show_gives_json_as_well() {
+    let (lab, context, path) = stored();
+    let good = fs::read(&path).unwrap();
+    let file = lab.path().join("cut");
+    fs::write(&file, good.get(..good.len() / 2).unwrap()).unwrap();
+    let which = which(file.to_str().unwrap());
+    let contents = which.open(&context).unwrap().contents(&which.signers(&context).unwrap()).unwrap();
+    let shown = show::json(&contents);
+    assert!(
+        shown["capture"].is_null() && shown["signature"].is_null() && shown["torn"].is_string(),
+        "{shown}"
+    );
+    let intact = shown["intact"].as_array().unwrap();
+    assert!(!intact.is_empty() && intact[0]["sha256"].is_string(), "{shown}");
+}

@@ -33,8 +33,8 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, Error> {
     Ok(exit(report.verdict))
 }
 
-fn print(name: &str, report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
-    write!(out, "{name}: {}", word(report.verdict))?;
+pub(super) fn print(name: &str, report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
+    write!(out, "{name}: {}", words(report))?;
     match &report.why {
         Some(why) => writeln!(out, ": {why}")?,
         None => writeln!(out)?,
@@ -44,6 +44,9 @@ fn print(name: &str, report: &Report, out: &mut dyn Write) -> std::io::Result<()
         if let Some(origin) = &signature.trusted_by {
             writeln!(out, "  trusted by {origin}")?;
         }
+    }
+    if let Some(caveat) = caveat(report) {
+        writeln!(out, "  {caveat}")?;
     }
     let bytes = report.intact.iter().fold(0_u64, |sum, intact| sum.saturating_add(intact.size));
     match report.verdict {
@@ -64,14 +67,36 @@ fn print(name: &str, report: &Report, out: &mut dyn Write) -> std::io::Result<()
     Ok(())
 }
 
-pub(super) fn word(verdict: Verdict) -> &'static str {
-    match verdict {
+/// Of a torn bundle whose tag files are lost, nobody can say that it is what was sealed.
+const UNCOVERED: &str = "nothing here is covered by a signature: these are checksums only";
+
+/// What to do about a signer who is not trusted.
+pub(super) const TRUST: &str = "get the host's line with `afterimage key public --allowed-signers` there, by a way you \
+                                trust, and give it as --allowed-signers FILE";
+
+/// The verdict, and of a torn bundle also whether its signer is trusted.
+pub(super) fn words(report: &Report) -> &'static str {
+    match report.verdict {
         Verdict::Good => "good",
         Verdict::Unreadable => "cannot be read",
         Verdict::Tampered => "TAMPERED",
+        Verdict::Torn if is_untrusted(report) => "TORN, NOT TRUSTED",
         Verdict::Torn => "TORN",
         Verdict::Untrusted => "NOT TRUSTED",
     }
+}
+
+/// Why what is there is no more than a claim, if so.
+pub(super) fn caveat(report: &Report) -> Option<String> {
+    if is_untrusted(report) {
+        return Some(format!("its signer is NOT TRUSTED: {TRUST}"));
+    }
+    (report.verdict == Verdict::Torn && report.signature.is_none()).then(|| UNCOVERED.to_owned())
+}
+
+/// Whether it is signed, and by somebody who is not trusted.
+fn is_untrusted(report: &Report) -> bool {
+    report.signature.as_ref().is_some_and(|signature| signature.trusted_by.is_none())
 }
 
 pub(super) fn exit(verdict: Verdict) -> Exit {
