@@ -244,6 +244,9 @@ pub struct Agent {
     /// What kind of sight it has, in words.
     #[serde(rename = "message")]
     pub detail: String,
+    /// At a stop: events attempted, kept and lost since its start (`capture.json` has the same of a capture's moment).
+    #[serde(rename = "afterimage.counts", skip_serializing_if = "Option::is_none", default)]
+    pub counts: Option<serde_json::Value>,
 }
 
 /// The event's flat form.

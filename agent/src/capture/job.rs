@@ -2,9 +2,16 @@
 //!
 //! `<id>.job` is written before the trigger is answered, so that an accepted capture survives the recorder.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -32,6 +39,73 @@ pub struct Job {
     pub places: Places,
     /// What the recorder knows about itself and the host at this moment.
     pub facts: Facts,
+}
+
+/// A job holds a trigger's body (256 KiB, escaped at worst fivefold) and the probe's report.
+const JOB_MAX: u64 = 4 << 20;
+/// How long a sealer waits for a collector that was killed and still hangs in the kernel. It cannot write any more.
+const HELD: Duration = Duration::from_secs(10);
+
+/// A job that this process works on: no other collector or sealer touches its bag as long as this lives.
+#[derive(Debug)]
+pub struct Held {
+    /// What is to be done.
+    pub job: Job,
+    /// Whether it is ours alone; a killed collector that hangs in the kernel keeps its lock for ever.
+    pub alone: bool,
+    _lock: Result<Flock<File>, File>,
+}
+
+/// Takes the job `id` in `directory` for this process.
+pub fn hold(directory: &OwnedFd, id: Uuid) -> io::Result<Held> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = File::from(openat(directory, format!("{id}.job").as_str(), flags, Mode::empty())?);
+    let owner = fstat(&file)?;
+    if owner.st_uid != nix::unistd::geteuid().as_raw() || owner.st_nlink != 1 {
+        return Err(io::Error::other("it belongs to another user, or has a second name"));
+    }
+    let deadline = Instant::now() + HELD;
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    while let Err((file, Errno::EWOULDBLOCK)) = lock {
+        if Instant::now() >= deadline {
+            lock = Err((file, Errno::EWOULDBLOCK));
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    }
+    let lock = match lock {
+        Ok(lock) => Ok(lock),
+        Err((file, Errno::EWOULDBLOCK)) => Err(file),
+        Err((_, failure)) => return Err(failure.into()),
+    };
+    let file: &File = match &lock {
+        Ok(lock) => lock,
+        Err(file) => file,
+    };
+    let reader = io::Read::take(file, JOB_MAX);
+    let job = serde_json::from_reader(io::BufReader::new(reader))?;
+    Ok(Held { job, alone: lock.is_ok(), _lock: lock })
+}
+
+/// Whether only root, or this user, can replace files in `directory`: the bag in the making lies there, and what is
+/// in it is signed.
+pub fn is_ours(directory: &OwnedFd) -> io::Result<bool> {
+    let found = fstat(directory)?;
+    let mode = Mode::from_bits_truncate(found.st_mode);
+    let owned = found.st_uid == 0 || found.st_uid == nix::unistd::geteuid().as_raw();
+    let shared = mode.intersects(Mode::S_IWGRP | Mode::S_IWOTH) && !mode.contains(Mode::S_ISVTX);
+    Ok(owned && !shared)
+}
+
+/// Why a directory of somebody else's is refused.
+pub const NOT_OURS: &str = "the directory for the bundle belongs to another user, or others may write into it: they \
+                            could replace evidence before it is signed; choose one of root's (mode 0755 or less)";
+
+/// Whether another process works on the job at `path`.
+pub fn is_held(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    matches!(Flock::lock(file, FlockArg::LockExclusiveNonblock), Err((_, Errno::EWOULDBLOCK)))
 }
 
 /// Bounds of one capture.
@@ -98,4 +172,33 @@ pub struct Facts {
     pub counts: serde_json::Value,
     /// Own activity during the capture that changes the host: what, in words.
     pub changes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_job_is_held_by_one_process_and_let_go_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.job");
+        std::fs::write(&path, "{}").unwrap();
+        assert!(!is_held(&path) && !is_held(&path.with_extension("none")));
+        let file = Flock::lock(File::open(&path).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+        assert!(is_held(&path));
+        drop(file);
+        assert!(!is_held(&path));
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_is_not_ours_unless_it_is_sticky() {
+        let folder = tempfile::tempdir().unwrap();
+        for (mode, ours) in [(0o700, true), (0o755, true), (0o777, false), (0o775, false), (0o1777, true)] {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            let directory = OwnedFd::from(File::open(folder.path()).unwrap());
+            assert_eq!(is_ours(&directory).unwrap(), ours, "{mode:o}");
+        }
+    }
 }

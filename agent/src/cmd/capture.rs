@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Context, Error, Exit};
 use crate::bundle::sign::Key;
-use crate::capture::supervise;
+use crate::capture::{job, supervise};
 use crate::ipc::{Channel, Reply, Request};
 use crate::recorder;
 use crate::text::Bytes;
@@ -176,6 +176,9 @@ fn alone(trigger: Trigger, directory: Option<OwnedFd>, context: &Context) -> Res
     let key = Key::load_or_create(&config.paths.keys(), &host.machine_id).map_err(Error::failed)?;
     let store = config.paths.bundles();
     let directory = if let Some(directory) = directory {
+        if !job::is_ours(&directory).map_err(Error::failed)? {
+            return Err(Error::usage(job::NOT_OURS));
+        }
         directory
     } else {
         crate::store::Store::open(&store).map_err(Error::failed)?;

@@ -1,19 +1,16 @@
 //! The helper processes that `run` and `capture` start; nobody types these.
 
-use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
 use uuid::Uuid;
 
 use super::{Error, Exit};
-use crate::bundle::{Bag, seal};
-use crate::capture::job::Job;
+use crate::bundle::{Attempt, Bag, Outcome, seal};
+use crate::capture::job::{self, Job};
 use crate::capture::message::{FromSeal, ToSeal};
 use crate::history::segment;
 use crate::history::stasher;
@@ -23,8 +20,8 @@ use crate::system::spawn;
 use crate::trigger::resolve;
 use crate::{collect, door, plan};
 
-/// A job holds a trigger's body (256 KiB, escaped at worst fivefold) and the probe's report.
-const JOB_MAX: u64 = 4 << 20;
+/// Reading the history back may take this part of a capture's time: the living do not wait for it.
+const READ_PART: u32 = 6;
 /// The collector stops by itself this long before it would be ended from outside.
 const BEFORE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -84,36 +81,58 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
 fn collect(id: Uuid) -> Result<Exit, Error> {
     let directory = inherited(spawn::FIRST)?;
     let started = Instant::now();
-    let job = read_job(&directory, id)?;
+    let held = take(&directory, id)?;
+    if !held.alone {
+        return Err(Error::failed(format!("another process works on the capture {id}")));
+    }
+    let job = &held.job;
     // A victim's memory is worth more than ours: under memory pressure the collector goes first.
     drop(std::fs::write("/proc/self/oom_score_adj", "500"));
-    let tree = read_history(&job);
+    let mut bag = Bag::create(directory, id).map_err(Error::failed)?;
+    let time = Duration::from_secs(job.limits.deadline_s);
+    let (tree, unread) = read_history(job, started + time / READ_PART);
+    if let Some(detail) = unread {
+        let attempt = Attempt {
+            collection: "history".to_owned(),
+            subject: "reading it back to find the processes".to_owned(),
+            outcome: Outcome::Partial,
+            detail: Some(detail),
+            artifact: None,
+            bytes: 0,
+            at: Timestamp::now(),
+            took_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        };
+        bag.attempt(&attempt).map_err(Error::failed)?;
+    }
     let mut targets = job.targets.clone();
     for found in resolve::resolve(&job.trigger, &tree, job.accepted) {
         if !targets.contains(&found.process) {
             targets.push(found.process);
         }
     }
-    let plan = plan::plan(&job, &tree, &targets);
-    let time = Duration::from_secs(job.limits.deadline_s);
+    let plan = plan::plan(job, &tree, &targets);
     let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
-    let mut bag = Bag::create(directory, id).map_err(Error::failed)?;
-    let mut context = collect::Context::new(&job, &tree, &targets, plan, deadline);
+    let mut context = collect::Context::new(job, &tree, &targets, plan, deadline);
     collect::run(&mut context, &mut bag, &mut |progress| tell(&progress)).map_err(Error::failed)?;
     bag.finish().map_err(Error::failed)?;
     Ok(Exit::Done)
 }
 
-fn read_history(job: &Job) -> Tree {
+/// The tree that the history's newest segments give, and what was not read of it, in words.
+fn read_history(job: &Job, deadline: Instant) -> (Tree, Option<String>) {
     let mut tree = Tree::new(Bounds::COLLECTOR);
     let hours = i64::try_from(job.limits.history_hours).unwrap_or(i64::MAX);
     let oldest = job.accepted.checked_sub(jiff::SignedDuration::from_hours(hours.min(100_000)));
     let oldest = oldest.unwrap_or(Timestamp::MIN);
     let segments =
         job.places.history.as_deref().and_then(|folder| segment::list(folder).ok()).unwrap_or_default();
-    for segment in segment::since(&segments, oldest) {
+    // The newest first: when the time is over, what is nearest to the trigger has been read.
+    let wanted = segment::since(&segments, oldest);
+    let mut read = 0;
+    for segment in wanted.iter().rev().take_while(|_| Instant::now() < deadline) {
         // A segment that is gone or damaged is an attempt's outcome when it is copied; here it is less to know.
         drop(segment::read_file(&segment.path, &mut |event| tree.apply(&event)));
+        read += 1;
     }
     if job.places.history.is_none() {
         let (running, _) = crate::kernel::scan(&job.places.proc, job.facts.boot);
@@ -121,13 +140,19 @@ fn read_history(job: &Job) -> Tree {
             tree.apply(event);
         }
     }
-    tree
+    let unread = wanted.len().saturating_sub(read);
+    let words = format!(
+        "{unread} of {} segments were too much for the time; they are copied as they are",
+        wanted.len()
+    );
+    (tree, (unread > 0).then_some(words))
 }
 
 /// Closes the bag; the supervisor signs.
 fn close(id: Uuid) -> Result<Exit, Error> {
     let directory = inherited(spawn::FIRST)?;
-    let job = read_job(&directory, id)?;
+    let held = take(&directory, id)?;
+    let job = &held.job;
     let mut lines = io::stdin().lock().lines();
     let mut hear = move || -> Result<ToSeal, String> {
         let line = lines.next().ok_or("the supervisor is gone")?.map_err(|failure| failure.to_string())?;
@@ -148,21 +173,16 @@ fn close(id: Uuid) -> Result<Exit, Error> {
             ToSeal::Close { .. } => Err("the supervisor repeats itself".to_owned()),
         }
     };
-    match seal(directory.as_fd(), &job, ended, &mut sign) {
+    match seal(directory.as_fd(), job, ended, &mut sign) {
         Ok(sealed) => tell(&FromSeal::Sealed(sealed)),
         Err(failure) => tell(&FromSeal::Failed { reason: failure.to_string() }),
     }
     Ok(Exit::Done)
 }
 
-fn read_job(directory: &OwnedFd, id: Uuid) -> Result<Job, Error> {
-    let name = format!("{id}.job");
-    let fail = |reason: String| Error::failed(format!("cannot read the accepted capture {name}: {reason}"));
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file =
-        openat(directory, name.as_str(), flags, Mode::empty()).map_err(|errno| fail(errno.to_string()))?;
-    let reader = io::Read::take(File::from(file), JOB_MAX);
-    serde_json::from_reader(io::BufReader::new(reader)).map_err(|failure| fail(failure.to_string()))
+fn take(directory: &OwnedFd, id: Uuid) -> Result<job::Held, Error> {
+    job::hold(directory, id)
+        .map_err(|failure| Error::failed(format!("cannot read the accepted capture {id}.job: {failure}")))
 }
 
 /// One line to the supervisor. When it is gone, so are we (by the kernel's hand).

@@ -10,7 +10,7 @@ use crate::plan::Step;
 fn segment(folder: &std::path::Path, time: &str) {
     let mut writer = Writer::new(folder).unwrap();
     let process = ProcessId { boot: BootId([1; 16]), pid: 1, start: 1 };
-    let action = Action::Agent(Agent { state: "started".to_owned(), detail: String::new() });
+    let action = Action::Agent(Agent { state: "started".to_owned(), detail: String::new(), counts: None });
     let event = Event { time: time.parse().unwrap(), source: Source::Agent, process, action };
     writer.append(&event, Instant::now()).unwrap();
     writer.seal_frame().unwrap();

@@ -75,11 +75,16 @@ async fn answer(
     let Ok(_turn) = door.in_flight.try_acquire() else {
         return Err(Problem::busy("too many triggers are on their way; try again", 1));
     };
-    let mut said = Vec::with_capacity(triggers.len());
-    let mut message = caller.message.clone();
-    for mut trigger in triggers {
+    let mut said: Vec<Said> = Vec::with_capacity(triggers.len());
+    // By the secret's name and the id: whatever path it comes by, it is the same message.
+    let message = caller.message.as_ref().map(|id| format!("{}/{id}", caller.name));
+    let last = triggers.len();
+    for (number, mut trigger) in (1..).zip(triggers) {
         trigger.authenticated.clone_from(&caller.how);
-        said.push(order(door, trigger, &bytes, message.take()).await?);
+        // The message counts as accepted with its last alert: when one before could not be taken it may come again.
+        let all_taken = said.iter().all(|said| matches!(said, Said::Accepted(_) | Said::Duplicate(_)));
+        let message = message.clone().filter(|_| number == last && all_taken);
+        said.push(order(door, trigger, &bytes, message).await?);
     }
     conclude(&said, ignored)
 }

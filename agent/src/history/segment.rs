@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use crate::event::Event;
 
 /// How old the events of an open frame may become.
-pub const FRAME_AGE: Duration = Duration::from_millis(900);
+pub const FRAME_AGE: Duration = Duration::from_millis(600);
 /// Plain bytes after which a frame is sealed early.
 const FRAME_BYTES: usize = 256 << 10;
 /// Bytes on disk after which a new segment begins.
@@ -83,7 +83,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Seals the frame when its time has come; call it at least every 100 ms.
+    /// Seals the frame when its time has come; call it at least every 250 ms, so that no event waits for a second.
     pub fn tick(&mut self, now: Instant) -> Result<(), (u64, Error)> {
         match self.opened {
             Some(opened) if now.saturating_duration_since(opened) >= FRAME_AGE => self.seal_frame(),

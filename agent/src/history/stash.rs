@@ -2,19 +2,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::fstatfs;
 
 use super::stasher::{Answer, Ask};
 use crate::event::{Image, ProcessId, Stashed};
-use crate::ipc;
+use crate::system::process::statx;
 use crate::text::Bytes;
+use crate::{ipc, proc};
 
 /// Files that may wait for the stasher. Each holds a descriptor of the recorder.
 const PENDING_MAX: usize = 256;
@@ -22,18 +22,20 @@ const PENDING_MAX: usize = 256;
 const PROCESSES_MAX: usize = 1024;
 /// Files whose hash is remembered, so that the same program is not sent twice.
 const KNOWN_MAX: usize = 4096;
-/// File systems whose `open` can wait for somebody else: FUSE, NFS, CIFS, SMB2, 9P, Ceph, AFS, Coda
-/// (`linux/magic.h`, and the file systems' own headers).
-const REMOTE: [i64; 8] =
-    [0x6573_5546, 0x6969, 0xFF53_4D42, 0xFE53_4D42, 0x0102_1997, 0x00C3_6400, 0x5346_414F, 0x7375_7245];
+/// Devices whose kind is remembered.
+const KINDS_MAX: usize = 1024;
+/// A list of mounts is some hundred lines.
+const MOUNTINFO_MAX: u64 = 1 << 20;
+/// A stasher that owes answers and has given none for so long hangs over a file.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One state of one file: any write changes it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct FileState {
-    device: u64,
+    device: (u32, u32),
     inode: u64,
     size: u64,
-    changed: (i64, i64),
+    changed: Option<(i64, u32)>,
 }
 
 /// What is asked of the stasher at the moment, and what it answered before.
@@ -45,6 +47,9 @@ pub struct Stash {
     asked: HashMap<FileState, u64>,
     known: HashMap<FileState, (String, u64)>,
     order: VecDeque<FileState>,
+    kinds: Kinds,
+    /// When the stasher last gave a sign, or was first asked after it owed nothing.
+    sign: Option<Instant>,
 }
 
 /// One file that the stasher has, and the processes that run it.
@@ -77,6 +82,12 @@ impl Stash {
         !self.pending.is_empty()
     }
 
+    /// Whether the stasher hangs: it owes answers and has given no sign for half a minute.
+    pub fn is_stuck(&self, now: Instant) -> bool {
+        let silent = self.sign.is_some_and(|sign| now.saturating_duration_since(sign) > PATIENCE);
+        silent && self.is_waiting()
+    }
+
     /// The channel, to wait for answers.
     pub fn channel(&self) -> Option<&ipc::Channel> {
         self.channel.as_ref()
@@ -85,7 +96,7 @@ impl Stash {
     /// Takes the executable of a process that has just been seen. `None`: the answer comes later.
     pub fn take(&mut self, proc: &Path, process: ProcessId, image: &Image) -> Option<Kept> {
         let no = |reason: String| Some(Kept::No(process, image.executable.clone(), reason));
-        let (file, state) = match open_executable(proc, process.pid, image) {
+        let (file, state) = match handle(proc, process.pid, image, &mut self.kinds) {
             Ok(opened) => opened,
             Err(reason) => return no(reason),
         };
@@ -107,6 +118,9 @@ impl Stash {
         match channel.try_send(&Ask { ticket }, &[file.as_fd()]) {
             Ok(()) => {
                 self.next = self.next.wrapping_add(1);
+                if self.pending.is_empty() {
+                    self.sign = Some(Instant::now());
+                }
                 let processes = vec![(process, image.executable.clone())];
                 self.pending.insert(ticket, Pending { state, processes });
                 self.asked.insert(state, ticket);
@@ -127,8 +141,12 @@ impl Stash {
                 Err(ipc::Error::WouldBlock) => break,
                 Err(failure) => return Err(failure),
             };
+            self.sign = Some(Instant::now());
             let (ticket, outcome) = match answer {
-                Answer::Kept { ticket, sha256, size } => (ticket, Ok((sha256, size))),
+                Answer::Kept { ticket, sha256, size, evicted } => {
+                    self.known.retain(|_, (sha256, _)| !evicted.contains(sha256));
+                    (ticket, Ok((sha256, size)))
+                }
                 Answer::Failed { ticket, reason } => (ticket, Err(reason)),
             };
             let Some(Pending { state, processes }) = self.pending.remove(&ticket) else { continue };
@@ -158,45 +176,74 @@ impl Stash {
     }
 }
 
-/// Opens `/proc/PID/exe` without waiting for anybody, and makes sure that it is the file the event spoke of.
-fn open_executable(proc: &Path, pid: u32, image: &Image) -> Result<(File, FileState), String> {
-    let link = proc.join(pid.to_string()).join("exe");
-    // O_PATH opens nothing yet: the file system's kind can be seen before its `open` runs.
-    let handle = open_fd(&link, OFlag::O_PATH)
+/// The file below `/proc/PID/exe`, as a handle that was never opened: only the stasher opens it, and may hang over it.
+fn handle(proc: &Path, pid: u32, image: &Image, kinds: &mut Kinds) -> Result<(OwnedFd, FileState), String> {
+    let folder = proc.join(pid.to_string());
+    let link = folder.join("exe");
+    let handle = open(&link, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(|failure| format!("cannot reach {}: {failure}", link.display()))?;
-    let kind = fstatfs(&handle).map_err(|failure| format!("cannot tell its file system: {failure}"))?;
-    if REMOTE.contains(&kind.filesystem_type().0) {
-        return Err("it lies on a file system whose `open` can wait for ever (network or FUSE)".to_owned());
-    }
-    let own = Path::new("/proc/self/fd").join(std::os::fd::AsRawFd::as_raw_fd(&handle).to_string());
-    let file = File::from(
-        open_fd(&own, OFlag::O_RDONLY | OFlag::O_NONBLOCK).map_err(|failure| failure.to_string())?,
-    );
-    let metadata = file.metadata().map_err(|failure| failure.to_string())?;
-    if !metadata.is_file() {
+    // What the kernel knows by itself: a dead server is not asked.
+    let known = statx(&handle, c"").map_err(|failure| failure.to_string())?;
+    if !known.is_file() {
         return Err("it is not a regular file".to_owned());
     }
-    if image.inode != 0 && metadata.ino() != image.inode && !same_path(&link, image) {
+    let kind = kinds.of(known.device, &folder);
+    if kind == Kind::Remote {
+        return Err("it lies on a file system whose `open` can wait for ever (network or FUSE)".to_owned());
+    }
+    // Overlay file systems show one inode number in the kernel and another one outside.
+    let is_it = known.inode == image.inode || (kind == Kind::Overlay && same_path(&link, image));
+    if image.inode != 0 && !is_it {
         return Err("the process has run another program since".to_owned());
     }
-    let state = FileState {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        size: metadata.size(),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-    };
-    Ok((file, state))
+    let [_, _, changed, _] = known.times;
+    let state = FileState { device: known.device, inode: known.inode, size: known.size, changed };
+    Ok((handle, state))
 }
 
-/// Overlay file systems show one inode number in the kernel and another one outside.
 fn same_path(link: &Path, image: &Image) -> bool {
     let Ok(target) = std::fs::read_link(link) else { return false };
     let target = std::os::unix::ffi::OsStrExt::as_bytes(target.as_os_str());
     target.strip_suffix(b" (deleted)").unwrap_or(target) == image.executable.as_slice()
 }
 
-fn open_fd(path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
-    open(path, flags | OFlag::O_CLOEXEC, Mode::empty()).map_err(io::Error::from)
+/// What kind of file system a file lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Local,
+    Overlay,
+    Remote,
+}
+
+/// The kinds of the devices that were met.
+#[derive(Default)]
+struct Kinds(HashMap<(u32, u32), Kind>);
+
+impl Kinds {
+    /// By the mounts that the process sees. One that is in no list (a memfd's, or one taken off) counts as local: the
+    /// stasher, which opens it, is replaced when it hangs.
+    fn of(&mut self, device: (u32, u32), folder: &Path) -> Kind {
+        if let Some(kind) = self.0.get(&device) {
+            return *kind;
+        }
+        let mut text = Vec::new();
+        let file = File::open(folder.join("mountinfo"));
+        if file.and_then(|file| file.take(MOUNTINFO_MAX).read_to_end(&mut text)).is_err() {
+            return Kind::Local;
+        }
+        let mounts = proc::mounts(&text);
+        let Some(mount) = mounts.iter().find(|mount| mount.device == device) else { return Kind::Local };
+        let kind = match mount.kind.as_slice() {
+            b"overlay" => Kind::Overlay,
+            _ if mount.is_remote() => Kind::Remote,
+            _ => Kind::Local,
+        };
+        if self.0.len() >= KINDS_MAX {
+            self.0.clear();
+        }
+        self.0.insert(device, kind);
+        kind
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +257,7 @@ mod tests {
 
     fn own_image() -> Image {
         let path = std::fs::read_link("/proc/self/exe").unwrap();
-        let inode = std::fs::metadata(&path).unwrap().ino();
+        let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
         Image { executable: Bytes::from(path.to_str().unwrap()), inode, ..Image::default() }
     }
 
@@ -222,7 +269,9 @@ mod tests {
         assert!(stash.take(Path::new("/proc"), me(), &own_image()).is_none());
         let (Ask { ticket }, files) = there.recv::<Ask>().unwrap().unwrap();
         assert_eq!(files.len(), 1);
-        there.send(&Answer::Kept { ticket, sha256: "aa".to_owned(), size: 5 }, &[]).unwrap();
+        there
+            .send(&Answer::Kept { ticket, sha256: "aa".to_owned(), size: 5, evicted: Vec::new() }, &[])
+            .unwrap();
         let answers = stash.answers().unwrap();
         assert!(
             matches!(&answers[..], [Kept::Yes(process, kept)] if *process == me() && kept.sha256 == "aa")
@@ -241,7 +290,9 @@ mod tests {
         assert!(stash.is_waiting());
         let (Ask { ticket }, _) = there.recv::<Ask>().unwrap().unwrap();
         assert!(matches!(there.try_recv::<Ask>(), Err(ipc::Error::WouldBlock)));
-        there.send(&Answer::Kept { ticket, sha256: "aa".to_owned(), size: 5 }, &[]).unwrap();
+        there
+            .send(&Answer::Kept { ticket, sha256: "aa".to_owned(), size: 5, evicted: Vec::new() }, &[])
+            .unwrap();
         let answers = stash.answers().unwrap();
         assert!(
             matches!(&answers[..], [Kept::Yes(one, _), Kept::Yes(two, _)] if *one == me() && *two == other)

@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -48,6 +49,8 @@ pub enum Answer {
         sha256: String,
         /// Plain bytes.
         size: u64,
+        /// Hashes of files that had to go for it.
+        evicted: Vec<String>,
     },
     /// It is not.
     Failed {
@@ -76,13 +79,11 @@ fn error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 pub fn serve(channel: &ipc::Channel, folder: &Path, limits: &Limits) -> Result<(), ipc::Error> {
     while let Some((Ask { ticket }, descriptors)) = channel.recv::<Ask>()? {
         let kept = match descriptors.into_iter().next() {
-            Some(descriptor) => {
-                keep(File::from(descriptor), folder, limits).map_err(|failure| failure.to_string())
-            }
+            Some(handle) => keep(&handle, folder, limits).map_err(|failure| failure.to_string()),
             None => Err("no descriptor came with the request".to_owned()),
         };
         let answer = match kept {
-            Ok((sha256, size)) => Answer::Kept { ticket, sha256, size },
+            Ok(Kept { sha256, size, evicted }) => Answer::Kept { ticket, sha256, size, evicted },
             Err(reason) => Answer::Failed { ticket, reason },
         };
         channel.send(&answer, &[])?;
@@ -90,8 +91,22 @@ pub fn serve(channel: &ipc::Channel, folder: &Path, limits: &Limits) -> Result<(
     Ok(())
 }
 
-/// Puts one file into the stash; returns its hash and plain size.
-fn keep(mut source: File, folder: &Path, limits: &Limits) -> Result<(String, u64), Error> {
+/// A file in the stash, and what had to go for it.
+#[derive(Debug)]
+struct Kept {
+    sha256: String,
+    size: u64,
+    evicted: Vec<String>,
+}
+
+/// Puts one file into the stash. `handle` may be one that was not opened yet (`O_PATH`).
+fn keep(handle: &OwnedFd, folder: &Path, limits: &Limits) -> Result<Kept, Error> {
+    let own = Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string());
+    let mut source = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&own)
+        .map_err(error("open the file handed over as", &own))?;
     super::make_private_folder(folder).map_err(error("make the stash", folder))?;
     let incoming = folder.join(format!(".incoming-{}", std::process::id()));
     let kept = copy(&mut source, &incoming, limits).and_then(|(sha256, size)| {
@@ -110,9 +125,9 @@ fn keep(mut source: File, folder: &Path, limits: &Limits) -> Result<(String, u64
     {
         return Err(error("remove", &incoming)(failure));
     }
-    let kept = kept?;
-    evict(folder, limits.bytes, &kept.0)?;
-    Ok(kept)
+    let (sha256, size) = kept?;
+    let evicted = evict(folder, limits.bytes, &sha256)?;
+    Ok(Kept { sha256, size, evicted })
 }
 
 /// Hashes and compresses in one pass, so that what is named is what was read.
@@ -134,12 +149,14 @@ fn copy(source: &mut File, incoming: &Path, limits: &Limits) -> Result<(String, 
         hash.update(chunk);
         encoder.write_all(chunk).map_err(error("write", incoming))?;
     }
-    encoder.finish().map_err(error("finish", incoming))?;
+    let target = encoder.finish().map_err(error("finish", incoming))?;
+    // An empty file under a name that promises a content would stand there for ever after a power cut.
+    target.sync_all().map_err(error("sync", incoming))?;
     Ok((text::hex(&hash.finalize()), size))
 }
 
 /// Removes the oldest files until the stash fits; never the one that was just asked for.
-fn evict(folder: &Path, bytes: u64, newest: &str) -> Result<(), Error> {
+fn evict(folder: &Path, bytes: u64, newest: &str) -> Result<Vec<String>, Error> {
     let mut files = Vec::new();
     let mut total: u64 = 0;
     for entry in std::fs::read_dir(folder).map_err(error("list", folder))? {
@@ -151,25 +168,26 @@ fn evict(folder: &Path, bytes: u64, newest: &str) -> Result<(), Error> {
         }
     }
     files.sort();
+    let mut evicted = Vec::new();
     for (_, size, path) in files {
         if total <= bytes {
             break;
         }
         std::fs::remove_file(&path).map_err(error("remove", &path))?;
         total = total.saturating_sub(size);
+        evicted.extend(path.file_stem().map(|hash| hash.to_string_lossy().into_owned()));
     }
-    Ok(())
+    Ok(evicted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn file(content: &[u8]) -> File {
+    fn file(content: &[u8]) -> OwnedFd {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        io::Seek::rewind(&mut file).unwrap();
-        file
+        file.into()
     }
 
     fn names(folder: &Path) -> Vec<String> {
@@ -184,7 +202,7 @@ mod tests {
     fn a_file_is_kept_once_under_its_hash_and_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let (sha256, size) = keep(file(b"abc"), folder.path(), &Limits::default()).unwrap();
+            let Kept { sha256, size, .. } = keep(&file(b"abc"), folder.path(), &Limits::default()).unwrap();
             assert_eq!(sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
             assert_eq!(size, 3);
             assert_eq!(names(folder.path()), [format!("{sha256}.zst")]);
@@ -197,19 +215,20 @@ mod tests {
     fn a_file_that_is_too_large_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let limits = Limits { file_bytes: 9, ..Limits::default() };
-        let failure = keep(file(&[0; 10]), folder.path(), &limits).unwrap_err();
+        let failure = keep(&file(&[0; 10]), folder.path(), &limits).unwrap_err();
         assert!(failure.to_string().contains("larger than 9 bytes"), "{failure}");
         assert!(names(folder.path()).is_empty());
-        keep(file(&[0; 9]), folder.path(), &limits).unwrap();
+        keep(&file(&[0; 9]), folder.path(), &limits).unwrap();
     }
 
     #[test]
     fn when_full_the_oldest_goes_and_the_newest_stays() {
         let folder = tempfile::tempdir().unwrap();
         let limits = Limits { bytes: 40, ..Limits::default() };
-        let mut kept = Vec::new();
+        let (mut kept, mut gone) = (Vec::new(), Vec::new());
         for (age, content) in [(30, b"one"), (20, b"two"), (10, b"six")] {
-            let (sha256, _) = keep(file(content), folder.path(), &limits).unwrap();
+            let Kept { sha256, evicted, .. } = keep(&file(content), folder.path(), &limits).unwrap();
+            gone.extend(evicted);
             let path = folder.path().join(format!("{sha256}.zst"));
             let time = SystemTime::now() - std::time::Duration::from_secs(age);
             File::open(&path).unwrap().set_modified(time).unwrap();
@@ -217,6 +236,7 @@ mod tests {
         }
         let left = names(folder.path());
         assert!(!left.contains(&kept[0]) && left.contains(&kept[2]), "{left:?}");
+        assert_eq!(format!("{}.zst", gone[0]), kept[0], "what went is said");
     }
 
     #[test]

@@ -18,13 +18,15 @@ pub struct Bounds {
     pub images: usize,
     /// Flows kept of one process: the first ones; the rest is counted.
     pub flows: usize,
+    /// Bytes of one image's arguments; what is longer is cut, and `args_cut` says so.
+    pub args: usize,
 }
 
 impl Bounds {
     /// What the recorder holds in memory.
-    pub const RECORDER: Self = Self { processes: 20_000, images: 8, flows: 32 };
+    pub const RECORDER: Self = Self { processes: 20_000, images: 8, flows: 32, args: 1024 };
     /// What a collector holds while it reads the history back from disk.
-    pub const COLLECTOR: Self = Self { processes: 2_000_000, images: 64, flows: 4096 };
+    pub const COLLECTOR: Self = Self { processes: 1_000_000, images: 64, flows: 4096, args: 64 << 10 };
 }
 
 /// One process, living or exited.
@@ -72,6 +74,17 @@ impl Node {
         self.images.last().map(|(_, image)| image)
     }
 
+    /// Keeps the first images and the newest, in the order of their time.
+    fn add_image(&mut self, time: Timestamp, image: Image, limit: usize) {
+        let at = self.images.partition_point(|(known, _)| *known <= time);
+        self.images.insert(at, (time, image));
+        if self.images.len() > limit {
+            let before_last = self.images.len().saturating_sub(2);
+            self.images.remove(before_last);
+            self.images_dropped = self.images_dropped.saturating_add(1);
+        }
+    }
+
     fn new(id: ProcessId, parent: Option<ProcessId>, seen: Timestamp, born: bool) -> Self {
         Self {
             id,
@@ -110,15 +123,11 @@ impl Tree {
                 self.node(event, fork.parent).born = true;
             }
             Action::Exec(image) | Action::Running(image) => {
-                let limit = self.bounds.images;
+                let bounds = self.bounds;
                 let node = self.node(event, image.parent);
                 let known = matches!(event.action, Action::Running(_)) && !node.images.is_empty();
                 if !known {
-                    if node.images.len() >= limit {
-                        node.images.pop();
-                        node.images_dropped = node.images_dropped.saturating_add(1);
-                    }
-                    node.images.push((event.time, Image::clone(image)));
+                    node.add_image(event.time, shortened(image, bounds.args), bounds.images);
                 }
             }
             Action::Exit(exit) => {
@@ -207,7 +216,8 @@ impl Tree {
         let limit = self.bounds.flows;
         let node = self.node(event, None);
         if node.flows.len() < limit {
-            node.flows.push((event.time, kind, flow.clone()));
+            let at = node.flows.partition_point(|(time, ..)| *time <= event.time);
+            node.flows.insert(at, (event.time, kind, flow.clone()));
         } else {
             node.flows_dropped = node.flows_dropped.saturating_add(1);
         }
@@ -219,6 +229,7 @@ impl Tree {
             self.forget();
         }
         let node = self.nodes.entry(id).or_insert_with(|| Node::new(id, None, event.time, false));
+        node.seen = node.seen.min(event.time);
         if node.parent.is_none() && parent.is_some_and(|parent| parent != id) {
             node.parent = parent;
             if let Some(parent) = parent {
@@ -254,6 +265,19 @@ impl Tree {
             }
         }
     }
+}
+
+/// `image` with at most `limit` bytes of arguments.
+fn shortened(image: &Image, limit: usize) -> Image {
+    let mut room = limit;
+    let mut fits = |argument: &&crate::text::Bytes| -> bool {
+        let left = room.checked_sub(argument.0.len().saturating_add(size_of::<Vec<u8>>()));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let args: Vec<_> = image.args.iter().take_while(|argument| fits(argument)).cloned().collect();
+    let args_cut = image.args_cut || args.len() < image.args.len();
+    Image { args, args_cut, ..image.clone() }
 }
 
 #[cfg(test)]

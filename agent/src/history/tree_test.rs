@@ -59,7 +59,7 @@ fn the_scan_does_not_hide_an_exec_seen_before_it() {
 
 #[test]
 fn when_full_the_longest_exited_go_and_the_living_and_their_ancestors_stay() {
-    let bounds = Bounds { processes: 16, images: 2, flows: 2 };
+    let bounds = Bounds { processes: 16, images: 2, flows: 2, args: 99 };
     let mut events = vec![fork(0, 1, 2), fork(0, 2, 3), exit(1, 2)];
     for pid in 100..200 {
         events.extend([fork(i64::from(pid), 3, pid), exit(i64::from(pid), pid)]);
@@ -74,7 +74,7 @@ fn when_full_the_longest_exited_go_and_the_living_and_their_ancestors_stay() {
 
 #[test]
 fn images_and_flows_of_one_process_are_bounded_and_counted() {
-    let bounds = Bounds { processes: 16, images: 2, flows: 1 };
+    let bounds = Bounds { processes: 16, images: 2, flows: 1, args: 99 };
     let flow = Flow { local: "0.0.0.0:0".parse().unwrap(), remote: "192.0.2.1:80".parse().unwrap() };
     let mut events: Vec<Event> = (0..5).map(|n| exec(n, 7, &format!("/{n}"))).collect();
     events.extend((0..3).map(|n| event(n, 7, Action::Connect(flow.clone()))));
@@ -92,4 +92,23 @@ fn a_loop_in_damaged_history_ends() {
     let tree = tree(Bounds::RECORDER, &[fork(1, 8, 9), fork(1, 9, 8)]);
     assert!(tree.ancestors(&id(9)).len() <= 1024);
     assert_eq!(tree.subtree(&id(9)).len(), 2);
+}
+
+#[test]
+fn segments_read_in_any_order_give_the_same_process() {
+    let forward = [fork(1, 1, 7), exec(2, 7, "/old"), exec(3, 7, "/new"), exit(4, 7)];
+    let backward = [exit(4, 7), exec(3, 7, "/new"), exec(2, 7, "/old"), fork(1, 1, 7)];
+    let trees = [forward, backward].map(|events| tree(Bounds::COLLECTOR, &events));
+    assert_eq!(trees[0].get(&id(7)), trees[1].get(&id(7)));
+    assert_eq!(trees[1].get(&id(7)).unwrap().image().unwrap().executable, Bytes::from("/new"));
+    assert_eq!(trees[1].ancestors(&id(7)), [id(1)]);
+}
+
+#[test]
+fn a_command_line_of_thousands_of_arguments_is_cut_in_memory() {
+    let args = vec![Bytes::from("a"); 2000];
+    let image = Image { args, ..Image::default() };
+    let tree = tree(Bounds::RECORDER, &[event(1, 7, Action::Exec(Box::new(image)))]);
+    let image = tree.get(&id(7)).unwrap().image().unwrap();
+    assert!(image.args.len() < 60 && image.args_cut, "{}", image.args.len());
 }

@@ -12,16 +12,18 @@ use jiff::Timestamp;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::eventfd::EventFd;
 use nix::sys::stat::Mode;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::record::{Record, Records};
-use crate::bundle::seal::{Ended, Sealed};
+use crate::bundle::seal::{self, Ended, Sealed};
 use crate::bundle::sign::Key;
-use crate::capture::job::Job;
+use crate::capture::job::{self, Job};
 use crate::capture::supervise;
 use crate::collect::Progress;
 use crate::config;
 use crate::ipc::message::{BundleState, CaptureState, Stage};
+use crate::text;
 
 /// Messages of the supervising threads that may wait for the recorder.
 const MESSAGES: usize = 256;
@@ -32,6 +34,8 @@ pub(super) enum Happening {
     Progress(Uuid, Progress),
     /// It ended.
     Ended(Uuid, Result<Sealed, String>),
+    /// An earlier recorder had sealed its bundle, and had not written that down: bytes and SHA-256.
+    Found(Uuid, Result<(u64, String), String>),
 }
 
 /// What becomes of a trigger.
@@ -59,11 +63,28 @@ pub(super) struct Order {
     pub(super) message: Option<String>,
 }
 
+/// What is left to do.
+enum Work {
+    /// All of it.
+    Collect(Box<Job>),
+    /// An earlier collector ended like this: only sealing.
+    Seal(Box<Job>, Ended),
+    /// The bundle is there: only its hash is not known.
+    Digest(Uuid),
+}
+
 struct Waiting {
-    job: Job,
+    work: Work,
     directory: OwnedFd,
-    /// How an earlier collector of it ended: only sealing is left to do.
-    ended: Option<Ended>,
+}
+
+impl Work {
+    fn id(&self) -> Uuid {
+        match self {
+            Self::Collect(job) | Self::Seal(job, _) => job.id,
+            Self::Digest(id) => *id,
+        }
+    }
 }
 
 /// All captures.
@@ -98,26 +119,49 @@ impl Captures {
             messages: sync_channel(MESSAGES),
             wake,
         };
-        for job in super::record::leftover_jobs(store)? {
-            let begun = store.join(format!("{}.partial", job.id)).exists();
-            let why = "the recorder ended while it ran".to_owned();
-            tracing::warn!(id = %job.id, begun, "an earlier recorder left this capture; it is taken up");
-            captures.records.keep(Record::new(&job, None))?;
-            captures.queue.push_back(Waiting {
-                directory: captures.store.try_clone()?,
-                ended: begun.then_some(Ended::Killed { why }),
-                job,
-            });
-        }
+        captures.take_up(store)?;
         captures.start_waiting();
         Ok(captures)
+    }
+
+    /// What an earlier recorder had begun is sealed, what it had only accepted is captured now; a record without
+    /// either gets its bundle, or its failure.
+    fn take_up(&mut self, store: &Path) -> io::Result<()> {
+        let why = "the recorder ended while it ran";
+        for job in super::record::leftover_jobs(store)? {
+            let begun = store.join(format!("{}.partial", job.id)).exists();
+            tracing::warn!(id = %job.id, begun, "an earlier recorder left this capture; it is taken up");
+            if self.records.get(&job.id).is_none() {
+                self.records.keep(Record::new(&job, None))?;
+            }
+            let directory = self.store.try_clone()?;
+            let job = Box::new(job);
+            let ended = Ended::Killed { why: why.to_owned() };
+            self.queue.push_back(Waiting {
+                directory,
+                work: if begun { Work::Seal(job, ended) } else { Work::Collect(job) },
+            });
+        }
+        for (id, in_store) in self.records.unsettled() {
+            if self.queue.iter().any(|waiting| waiting.work.id() == id) {
+                continue;
+            }
+            if in_store && store.join(seal::file_name(id)).exists() {
+                self.queue.push_back(Waiting { directory: self.store.try_clone()?, work: Work::Digest(id) });
+            } else {
+                let outcome =
+                    Err(format!("{why}; what it had written into a --output directory is there still"));
+                self.records.ended(id, &outcome)?;
+            }
+        }
+        Ok(())
     }
 
     /// Accepts a trigger, or says why not. What is accepted is on disk before this returns.
     pub(super) fn order(&mut self, order: Order) -> Answer {
         let Order { job, directory, message } = order;
         if let Some(message) = &message
-            && self.records.has_message(&job.trigger.sender, message)
+            && self.records.has_message(message)
         {
             return Answer::Replay;
         }
@@ -144,6 +188,12 @@ impl Captures {
                 Happening::Ended(id, outcome) => {
                     self.running.remove(id);
                     if let Err(failure) = self.records.ended(*id, outcome) {
+                        tracing::error!(%id, "{failure}; the record of this capture is incomplete");
+                    }
+                }
+                Happening::Found(id, outcome) => {
+                    self.running.remove(id);
+                    if let Err(failure) = self.records.found(*id, outcome) {
                         tracing::error!(%id, "{failure}; the record of this capture is incomplete");
                     }
                 }
@@ -185,6 +235,9 @@ impl Captures {
         let given = directory.is_some();
         let directory =
             directory.map_or_else(|| self.store.try_clone(), Ok).map_err(|failure| failure.to_string())?;
+        if !job::is_ours(&directory).map_err(|failure| failure.to_string())? {
+            return Err(job::NOT_OURS.to_owned());
+        }
         let free = crate::store::free_bytes(directory.as_fd()).map_err(|failure| failure.to_string())?;
         if free < self.limits.reserve_bytes {
             return Err(format!(
@@ -201,7 +254,7 @@ impl Captures {
             .keep(record)
             .map_err(|failure| format!("cannot write down the accepted capture: {failure}"))?;
         let id = job.id;
-        self.queue.push_back(Waiting { job, directory, ended: None });
+        self.queue.push_back(Waiting { work: Work::Collect(Box::new(job)), directory });
         self.start_waiting();
         Ok(id)
     }
@@ -210,8 +263,9 @@ impl Captures {
         while self.running.len() < self.limits.running
             && let Some(next) = self.queue.pop_front()
         {
-            let id = next.job.id;
-            self.records.stage(id, if next.ended.is_some() { Stage::Sealing } else { Stage::Collecting });
+            let id = next.work.id();
+            let collects = matches!(next.work, Work::Collect(_));
+            self.records.stage(id, if collects { Stage::Collecting } else { Stage::Sealing });
             self.running.insert(id);
             let (key, messages, wake) = (self.key.clone(), self.messages.0.clone(), self.wake.clone());
             let spawned = std::thread::Builder::new()
@@ -230,7 +284,7 @@ impl Captures {
 
 /// The body of a supervising thread.
 fn supervised(waiting: &Waiting, key: &Key, messages: &SyncSender<Happening>, wake: &EventFd) {
-    let id = waiting.job.id;
+    let id = waiting.work.id();
     let tell = |happening| {
         // The recorder is gone only when the whole process ends.
         drop(messages.send(happening));
@@ -241,11 +295,24 @@ fn supervised(waiting: &Waiting, key: &Key, messages: &SyncSender<Happening>, wa
     let mut sign = |manifest: &[u8]| key.sign(manifest).map_err(|failure| failure.to_string());
     let mut report = |progress| tell(Happening::Progress(id, progress));
     let directory = waiting.directory.as_fd();
-    let outcome = match &waiting.ended {
-        Some(ended) => supervise::seal(&waiting.job, directory, ended, &mut sign),
-        None => supervise::run(&waiting.job, directory, &mut sign, &mut report),
+    let outcome = match &waiting.work {
+        Work::Collect(job) => supervise::run(job, directory, &mut sign, &mut report),
+        Work::Seal(job, ended) => supervise::seal(job, directory, ended, &mut sign),
+        Work::Digest(id) => {
+            let found = digest(&waiting.directory, *id).map_err(|failure| failure.to_string());
+            return tell(Happening::Found(*id, found));
+        }
     };
     tell(Happening::Ended(id, outcome.map_err(|failure| failure.to_string())));
+}
+
+/// Size and SHA-256 of a sealed bundle.
+fn digest(directory: &OwnedFd, id: Uuid) -> io::Result<(u64, String)> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let mut file = File::from(openat(directory, seal::file_name(id).as_str(), flags, Mode::empty())?);
+    let mut hash = Sha256::new();
+    let bytes = io::copy(&mut file, &mut hash)?;
+    Ok((bytes, text::hex(&hash.finalize())))
 }
 
 /// Writes `<id>.job`, so that it is there after a crash.

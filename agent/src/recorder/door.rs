@@ -1,43 +1,66 @@
 //! The recorder's end of the door.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::helper::Helper;
-use super::{Error, io};
 use crate::config::Config;
 use crate::door::{secrets, user};
 use crate::ipc::{self, Channel, ToDoor, ToRecorder};
 
 /// Requests that are looked at in one turn.
 const TURN: usize = 64;
+/// How often a port that is taken is tried.
+const RETRY: Duration = Duration::from_secs(2);
 /// Whom the door runs as when its user is not in /etc/passwd: nobody.
 const NOBODY: u32 = 65534;
 
 /// The door, if there is one.
 pub(super) struct Door {
+    /// Where to listen; `None` when there shall be no door.
+    at: Option<SocketAddr>,
     listener: Option<OwnedFd>,
+    tried: Instant,
     helper: Helper,
     channel: Option<Channel>,
     keys: PathBuf,
 }
 
 impl Door {
-    /// Binds the port and starts the door's process.
-    pub(super) fn open(config: &Config) -> Result<Self, Error> {
+    /// Binds the port and starts the door's process. A port that is taken is tried again and again: whoever holds it
+    /// must not be able to keep the recorder from recording.
+    pub(super) fn open(config: &Config) -> Self {
         let (uid, gid) = runs_as(config);
         let helper = Helper::new("door", vec![uid.to_string().into(), gid.to_string().into()]);
-        let mut door = Self { listener: None, helper, channel: None, keys: config.paths.keys() };
-        if config.door.enabled {
-            let at = config.door.listen;
-            let listener = TcpListener::bind(at).map_err(io(format!("listen at {at} (door.listen)")))?;
-            door.listener = Some(listener.into());
-            door.start();
-            tracing::info!("the door is open at http://{at}");
+        let at = config.door.enabled.then_some(config.door.listen);
+        let (tried, keys) = (Instant::now(), config.paths.keys());
+        let mut door = Self { at, listener: None, tried, helper, channel: None, keys };
+        door.bind();
+        door
+    }
+
+    fn bind(&mut self) {
+        self.tried = Instant::now();
+        let Some(at) = self.at else { return };
+        match TcpListener::bind(at) {
+            Ok(listener) => {
+                self.listener = Some(listener.into());
+                self.start();
+                tracing::info!("the door is open at http://{at}");
+            }
+            Err(failure) => {
+                tracing::error!(
+                    "cannot listen at {at} (door.listen): {failure}; no webhook is heard, it is tried again"
+                );
+            }
         }
-        Ok(door)
+    }
+
+    /// Whether it is open, or shall be closed.
+    pub(super) fn is_well(&self) -> bool {
+        self.at.is_none() || self.channel.is_some()
     }
 
     /// What to wait for.
@@ -48,6 +71,9 @@ impl Door {
     /// What the door asks. A door that has ended is started again.
     pub(super) fn turn(&mut self, now: Instant) -> Vec<ToRecorder> {
         let mut asked = Vec::new();
+        if self.listener.is_none() && now.saturating_duration_since(self.tried) >= RETRY {
+            self.bind();
+        }
         if self.channel.is_none() && self.listener.is_some() && self.helper.may_start(now) {
             self.start();
         }

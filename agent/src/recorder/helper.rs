@@ -17,12 +17,14 @@ pub(super) struct Helper {
     arguments: Vec<OsString>,
     child: Option<Child>,
     started: Option<Instant>,
+    /// Killed, and not seen to have ended yet.
+    ended: Vec<Child>,
 }
 
 impl Helper {
     /// A helper that does not run yet.
     pub(super) fn new(name: &'static str, arguments: Vec<OsString>) -> Self {
-        Self { name, arguments, child: None, started: None }
+        Self { name, arguments, child: None, started: None, ended: Vec::new() }
     }
 
     /// Starts it, unless it was started a moment ago; the recorder's end of the channel.
@@ -69,10 +71,14 @@ impl Helper {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Kills it. One that hangs in the kernel cannot be waited for: it is looked after at the next start.
     fn end(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        if let Err(failure) = child.kill().and_then(|()| child.wait().map(drop)) {
-            tracing::warn!("the old {} cannot be ended: {failure}", self.name);
+        if let Some(mut child) = self.child.take() {
+            if let Err(failure) = child.kill() {
+                tracing::warn!("the old {} cannot be killed: {failure}", self.name);
+            }
+            self.ended.push(child);
         }
+        self.ended.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
     }
 }

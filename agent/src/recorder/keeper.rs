@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::event::{Action, Agent, BootId, Event, Gap, Loss, ProcessId, Source};
 use crate::history::segment::{self, Writer};
@@ -92,8 +93,14 @@ impl Keeper {
     }
 
     /// Says that the recorder started or stopped, and with what sight.
-    pub(super) fn say(&mut self, state: &str, detail: &str, watch: &mut dyn FnMut(&Event)) {
-        let agent = Agent { state: state.to_owned(), detail: detail.to_owned() };
+    pub(super) fn say(
+        &mut self,
+        state: &str,
+        detail: &str,
+        counts: Option<Value>,
+        watch: &mut dyn FnMut(&Event),
+    ) {
+        let agent = Agent { state: state.to_owned(), detail: detail.to_owned(), counts };
         let event = self.own_event(Timestamp::now(), Action::Agent(agent));
         self.take(&event, watch);
     }

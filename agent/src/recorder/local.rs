@@ -132,6 +132,8 @@ impl Clients {
                     outcomes: super::outcomes(sealed),
                 },
             ),
+            // An earlier recorder's: nobody of now waits for it.
+            Happening::Found(..) => return,
             Happening::Ended(id, Err(reason)) => (*id, Reply::Refused { reason: reason.clone() }),
         };
         for client in self.all.iter_mut().flatten().filter(|client| client.waits_for == Some(id)) {

@@ -125,7 +125,7 @@ impl Recorder {
         let records = config.paths.state.join("captures");
         let captures = captures::Captures::open(&store, &records, &config.captures, key, wake.clone())
             .map_err(io(format!("open the store {}", store.display())))?;
-        let door = door::Door::open(&config)?;
+        let door = door::Door::open(&config);
         sight.announce(&mut |_| {});
         let now = Instant::now();
         let mut recorder = Self {
@@ -211,13 +211,13 @@ impl Recorder {
         loop {
             let clients = &mut self.clients;
             self.sight.drain(Instant::now(), &mut |event: &Event| clients.event(event));
+            // A capture that ends in this time has its record.
+            self.captures();
             let waiting = self.sight.keeper.stash.is_waiting() && Instant::now() < deadline;
             if !waiting || self.poll(BUSY, false).is_err() {
                 break;
             }
         }
-        self.sight.keeper.connect_stasher(None, &mut |_| {});
-        self.sight.keeper.say("stopped", "stopped in good order", &mut |_| {});
-        self.sight.keeper.flush(&mut |_| {});
+        self.sight.close();
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::bundle::seal::Sealed;
+use crate::bundle::seal::{self, Sealed};
 use crate::capture::job::Job;
 use crate::collect::Progress;
 use crate::ipc::message::{BundleState, CaptureState, Stage};
@@ -27,7 +27,7 @@ pub(super) struct Record {
     pub(super) state: CaptureState,
     /// Alerts of this sender with this key are the same alert.
     pub(super) dedup_key: Option<String>,
-    /// The signed message that asked for it.
+    /// The signed message that asked for it, with the name of the secret that signed it.
     pub(super) message: Option<String>,
     /// Whether its bundle is in the store, and not in a directory of the user's.
     pub(super) in_store: bool,
@@ -57,7 +57,7 @@ pub(super) struct Records {
     folder: PathBuf,
     all: BTreeMap<Uuid, Record>,
     alerts: HashMap<(String, String), Uuid>,
-    messages: HashMap<(String, String), Uuid>,
+    messages: HashMap<String, Uuid>,
 }
 
 impl Records {
@@ -91,8 +91,8 @@ impl Records {
             && let Some((id, oldest)) = self.all.pop_first()
         {
             let sender = oldest.state.sender;
-            oldest.dedup_key.map(|key| self.alerts.remove(&(sender.clone(), key)));
-            oldest.message.map(|message| self.messages.remove(&(sender, message)));
+            oldest.dedup_key.map(|key| self.alerts.remove(&(sender, key)));
+            oldest.message.map(|message| self.messages.remove(&message));
             std::fs::remove_file(self.path(id))?;
         }
         Ok(())
@@ -108,14 +108,22 @@ impl Records {
         self.all.values().rev().map(|record| &record.state)
     }
 
-    /// The capture that this alert asked for before.
+    /// The capture that this alert asked for before. One that failed is none: the alert may ask again.
     pub(super) fn by_alert(&self, sender: &str, key: &str) -> Option<Uuid> {
-        self.alerts.get(&(sender.to_owned(), key.to_owned())).copied()
+        let id = self.alerts.get(&(sender.to_owned(), key.to_owned()))?;
+        let failed = self.get(id).is_some_and(|record| record.state.stage == Stage::Failed);
+        (!failed).then_some(*id)
     }
 
-    /// Whether this signed message was accepted before.
-    pub(super) fn has_message(&self, sender: &str, message: &str) -> bool {
-        self.messages.contains_key(&(sender.to_owned(), message.to_owned()))
+    /// Whether this signed message was accepted before, by whatever path it came.
+    pub(super) fn has_message(&self, message: &str) -> bool {
+        self.messages.contains_key(message)
+    }
+
+    /// Those of an earlier recorder that have neither a bundle nor a failure.
+    pub(super) fn unsettled(&self) -> Vec<(Uuid, bool)> {
+        let open = |record: &&Record| !matches!(record.state.stage, Stage::Sealed | Stage::Failed);
+        self.all.values().filter(open).map(|record| (record.state.id, record.in_store)).collect()
     }
 
     /// Where it is; kept in memory only, a restart finds it out by itself.
@@ -160,13 +168,37 @@ impl Records {
         self.write(&record)
     }
 
+    /// Its bundle was found in the store: bytes and SHA-256.
+    pub(super) fn found(&mut self, id: Uuid, outcome: &Result<(u64, String), String>) -> io::Result<()> {
+        let Some(record) = self.all.get_mut(&id) else { return Ok(()) };
+        match outcome {
+            Ok((size, sha256)) => {
+                record.state.stage = Stage::Sealed;
+                record.state.bundle = Some(BundleState {
+                    id,
+                    file: seal::file_name(id),
+                    size: *size,
+                    sha256: sha256.clone(),
+                    modified: Timestamp::now(),
+                    complete: None,
+                });
+            }
+            Err(reason) => {
+                record.state.stage = Stage::Failed;
+                record.state.detail = Some(reason.clone());
+            }
+        }
+        let record = record.clone();
+        self.write(&record)
+    }
+
     fn remember(&mut self, record: Record) {
         let (id, sender) = (record.state.id, record.state.sender.clone());
         if let Some(key) = record.dedup_key.clone() {
-            self.alerts.insert((sender.clone(), key), id);
+            self.alerts.insert((sender, key), id);
         }
         if let Some(message) = record.message.clone() {
-            self.messages.insert((sender, message), id);
+            self.messages.insert(message, id);
         }
         self.all.insert(id, record);
     }
@@ -199,6 +231,10 @@ pub(super) fn leftover_jobs(store: &Path) -> io::Result<Vec<Job>> {
         if path.with_extension("tar.zst").exists() {
             // Sealed; only the last step was missing.
             std::fs::remove_file(&path)?;
+            continue;
+        }
+        if crate::capture::job::is_held(&path) {
+            tracing::warn!("{} is being worked on by another process; it is left to it", path.display());
             continue;
         }
         match read::<Job>(&path) {

@@ -62,7 +62,7 @@ fn a_restart_forgets_neither_the_bundle_nor_the_alert_nor_the_message() {
     assert_eq!((state.stage, state.bundle.as_ref().unwrap().size), (Stage::Sealed, 7));
     assert_eq!(records.by_alert("falco", "alert"), Some(job.id));
     assert_eq!(records.by_alert("other", "alert"), None, "another sender's alert is another alert");
-    assert!(records.has_message("falco", "msg_1") && !records.has_message("falco", "msg_2"));
+    assert!(records.has_message("msg_1") && !records.has_message("msg_2"));
 }
 
 #[test]
@@ -88,6 +88,17 @@ fn a_failure_keeps_its_words_and_newest_stand_first() {
     let states: Vec<_> = records.states().map(|state| (state.id.as_u128(), state.stage)).collect();
     assert_eq!(states, [(3, Stage::Queued), (2, Stage::Failed), (1, Stage::Queued)]);
     assert_eq!(records.get(&Uuid::from_u128(2)).unwrap().state.detail.as_deref(), Some("no room"));
+    assert_eq!(records.unsettled(), [(Uuid::from_u128(1), true), (Uuid::from_u128(3), true)]);
+}
+
+#[test]
+fn an_alert_whose_capture_failed_may_ask_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut records = Records::open(folder.path()).unwrap();
+    records.keep(Record::new(&job(1, Some("alert")), None)).unwrap();
+    assert!(records.by_alert("falco", "alert").is_some());
+    records.ended(Uuid::from_u128(1), &Err("the disk is full".to_owned())).unwrap();
+    assert_eq!(records.by_alert("falco", "alert"), None);
 }
 
 #[test]

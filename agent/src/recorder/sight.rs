@@ -55,7 +55,7 @@ impl Sight {
     /// Writes down that the recorder started, and with what sight.
     pub(super) fn announce(&mut self, watch: &mut dyn FnMut(&Event)) {
         let words = self.words();
-        self.keeper.say("started", &words, watch);
+        self.keeper.say("started", &words, None, watch);
         self.keeper.flush(watch);
     }
 
@@ -77,17 +77,17 @@ impl Sight {
         let mut count = 0;
         if let Ok(probe) = &mut self.probe {
             count = probe.drain(&mut |event| keeper.take(&event, watch));
-            if now.saturating_duration_since(self.losses_asked) > LOSSES {
-                self.losses_asked = now;
-                for loss in probe.losses() {
-                    tracing::warn!(place = loss.place, count = loss.count, "events lost: {}", loss.detail);
-                    let event = keeper.own_event(Timestamp::now(), Action::Loss(loss));
-                    keeper.take(&event, watch);
-                }
-            }
+        }
+        if now.saturating_duration_since(self.losses_asked) > LOSSES {
+            self.losses_asked = now;
+            self.losses(watch);
         }
         if let Err(failure) = self.keeper.answers(watch) {
             tracing::error!("{failure}: the stasher is gone; it is started again");
+            let channel = self.stasher.start();
+            self.keeper.connect_stasher(channel, watch);
+        } else if self.keeper.stash.is_stuck(now) {
+            tracing::error!("the stasher hangs over a file; it is replaced");
             let channel = self.stasher.start();
             self.keeper.connect_stasher(channel, watch);
         } else if self.keeper.stash.channel().is_none()
@@ -97,6 +97,25 @@ impl Sight {
         }
         self.keeper.tick(now, watch);
         count
+    }
+
+    /// Writes down what the kernel's side has lost since the last call.
+    fn losses(&mut self, watch: &mut dyn FnMut(&Event)) {
+        let losses = self.probe.as_mut().map(Probe::losses).unwrap_or_default();
+        for loss in losses {
+            tracing::warn!(place = loss.place, count = loss.count, "events lost: {}", loss.detail);
+            let event = self.keeper.own_event(Timestamp::now(), Action::Loss(loss));
+            self.keeper.take(&event, watch);
+        }
+    }
+
+    /// The last words: what was lost up to now, and how much was kept in all.
+    pub(super) fn close(&mut self) {
+        self.losses(&mut |_| {});
+        self.keeper.connect_stasher(None, &mut |_| {});
+        let counts = self.counts();
+        self.keeper.say("stopped", "stopped in good order", Some(counts), &mut |_| {});
+        self.keeper.flush(&mut |_| {});
     }
 
     /// While idle, the next event wakes us; otherwise events are drained together.

@@ -151,7 +151,7 @@ impl Recorder {
             "counts": self.sight.counts(),
             "processes": self.sight.keeper.tree.len(),
             "captures": { "running": running, "waiting": waiting },
-            "door": { "pid": self.door.pid(), "listen": self.config.door.enabled.then_some(self.config.door.listen) },
+            "door": { "open": self.door.is_well(), "pid": self.door.pid(), "listen": self.config.door.enabled.then_some(self.config.door.listen) },
         })
     }
 }

@@ -48,11 +48,14 @@ pub fn adapt(sender: &str, body: &[u8], message: Option<&str>) -> Result<Adapted
     };
     let value: Value = serde_json::from_slice(body).map_err(|error| Error::Json(error.to_string()))?;
     let mut adapted = read(&value)?;
-    for trigger in &mut adapted.triggers {
+    let many = adapted.triggers.len() > 1;
+    for (number, trigger) in (1..).zip(&mut adapted.triggers) {
         sender.clone_into(&mut trigger.sender);
         if let Some(message) = message {
             trigger.event_id.get_or_insert_with(|| message.to_owned());
-            trigger.dedup_key.get_or_insert_with(|| message.to_owned());
+            // Each alert of one message is an alert of its own.
+            let key = if many { format!("{message}#{number}") } else { message.to_owned() };
+            trigger.dedup_key.get_or_insert(key);
         }
     }
     Ok(adapted)

@@ -98,7 +98,7 @@ fn a_signed_message_passes_in_its_time() {
     let answer = world.post("/v1/triggers/generic", &signed(&world, "m1", now, body), body);
     assert_eq!(answer.status, 202);
     let ToRecorder::Trigger { trigger, message, .. } = world.next() else { panic!() };
-    assert_eq!((message.as_deref(), trigger.event_id.as_deref()), (Some("m1"), Some("m1")));
+    assert_eq!((message.as_deref(), trigger.event_id.as_deref()), (Some("signer/m1"), Some("m1")));
     assert_eq!(trigger.target.pid, Some(7));
 
     let old = world.post("/v1/triggers/generic", &signed(&world, "m2", now - 400, body), body);
