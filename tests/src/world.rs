@@ -2,7 +2,7 @@
 //!
 //! A test that calls [`inside`] is started twice. Outside, it starts its own executable again in bubblewrap, for
 //! that one test, and waits for it with a deadline. Inside, it makes sure that it is inside, and runs its body.
-//! Nothing of the machine is to be seen there but /usr (read-only) and the kernel's BTF.
+//! Nothing of the machine is to be seen there but /usr, the kernel's BTF and the list of its event sources (read-only).
 
 mod furnish;
 mod outside;

@@ -17,10 +17,19 @@ fn the_machine_is_out_of_reach() {
             let names: Vec<_> = fs::read_dir(folder)?.flatten().map(|entry| entry.file_name()).collect();
             ensure!(names.iter().all(|name| name == "wasiluser"), "{folder} holds {names:?}");
         }
-        ensure!(
-            fs::read_dir("/sys")?.flatten().all(|entry| entry.file_name() == "kernel"),
-            "more of /sys than BTF"
-        );
+        for (folder, known) in [
+            ("/sys", &["kernel", "bus", "devices"][..]),
+            ("/sys/kernel", &["btf"]),
+            ("/sys/bus", &["event_source"]),
+            ("/sys/bus/event_source", &["devices"]),
+        ] {
+            let mut names = fs::read_dir(folder)?.flatten().map(|entry| entry.file_name());
+            let other = names.find(|name| !known.iter().any(|known| name == known));
+            ensure!(other.is_none(), "{folder} holds {other:?}");
+        }
+        let devices = fs::read_dir("/sys/devices").into_iter().flatten().flatten();
+        ensure!(devices.into_iter().all(|entry| entry.file_name() == "kprobe"), "devices of the machine");
+        ensure!(fs::File::create("/sys/bus/event_source/devices/x").is_err(), "/sys can be written");
         ensure!(fs::write("/proc/sys/kernel/hostname", "x").is_err(), "a sysctl can be set");
         ensure!(fs::write("/usr/afterimage-was-here", "x").is_err(), "/usr can be written");
         ensure!(fs::write("/afterimage-was-here", "x").is_err(), "/ can be written");

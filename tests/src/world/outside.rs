@@ -16,6 +16,8 @@ use crate::wait;
 /// Whoever loads BPF on this machine holds this lock.
 const LOCK: &str = "/tmp/afterimage-probe.lock";
 const MIB: u64 = 1024 * 1024;
+/// What of sysfs says whether the kernel has kprobes: the list, and where its entry for them leads.
+const EVENT_SOURCES: [&str; 2] = ["/sys/bus/event_source/devices", "/sys/devices/kprobe"];
 /// Every folder of the world that can be written, and how much it holds.
 const FOLDERS: [(&str, u64); 7] = [
     ("/tmp", 256 * MIB),
@@ -69,7 +71,8 @@ fn bubblewrap(name: &str, out: &Path) -> Result<Command> {
         ])
         .args(["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin"])
         .args(["--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"])
-        .args(["--proc", "/proc", "--dev", "/dev", "--ro-bind", "/sys/kernel/btf", "/sys/kernel/btf"]);
+        .args(["--proc", "/proc", "--dev", "/dev", "--ro-bind", "/sys/kernel/btf", "/sys/kernel/btf"])
+        .args(EVENT_SOURCES.iter().flat_map(|path| ["--ro-bind-try", path, path]));
     for (folder, size) in FOLDERS {
         command.args(["--size", &size.to_string(), "--tmpfs", folder]);
     }
