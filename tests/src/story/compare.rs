@@ -128,21 +128,26 @@ impl<'a> Evidence<'a> {
 
     fn losses(&self) -> Result<String> {
         nothing_was_lost(&self.events)?;
-        let counts = &self.manifest["facts"]["counts"];
-        // Without the kernel's counters, its zero would mean nothing.
-        for (pointer, expected) in [
-            ("/kernel/known", Value::Bool(true)),
-            ("/kernel/lost", 0.into()),
-            ("/recorder/history_lost", 0.into()),
-        ] {
-            let said = counts.pointer(pointer);
-            ensure!(said == Some(&expected), "{pointer} is {said:?} in {counts}");
-        }
+        no_loss(&self.manifest["facts"]["counts"]).context("capture.json")?;
         // The recorder of that capture began after the drill: the one that saw it gave its account as it stopped.
-        let accounts = self.events.iter().filter(|event| event["afterimage.agent"] == "stopped").count();
-        ensure!(accounts == 1, "{accounts} recorders gave an account of themselves, and one has stopped");
+        let mut accounts = self.events.iter().filter(|event| event["afterimage.agent"] == "stopped");
+        let account = accounts.next().context("the first recorder left no account of itself")?;
+        ensure!(accounts.next().is_none(), "one recorder has stopped, and there is more than one account");
+        no_loss(&account["afterimage.counts"]).context("the first recorder's own account")?;
         Ok("zero events lost, and the manifest says so".to_owned())
     }
+}
+
+/// Fails unless a recorder's counts say that it saw something, and lost nothing.
+fn no_loss(counts: &Value) -> Result<()> {
+    let said = |pointer: &str| counts.pointer(pointer).with_context(|| format!("no {pointer} in {counts}"));
+    // Without the kernel's counters, its zero would mean nothing.
+    ensure!(said("/kernel/known")? == true, "{counts}");
+    ensure!(said("/kernel/attempted")?.as_u64() > Some(0), "it saw nothing: {counts}");
+    for pointer in ["/kernel/lost", "/recorder/history_lost"] {
+        ensure!(said(pointer)? == 0, "{pointer} is not 0 in {counts}");
+    }
+    Ok(())
 }
 
 fn nanoseconds(event: &Value) -> Result<i128> {
