@@ -29,7 +29,15 @@ fn show(results: &std::path::Path, agent: &std::path::Path) -> Result<()> {
         .context("the demo left no bundle")?;
     let id = bundle.file_name().unwrap_or_default().to_string_lossy().replace(".tar.zst", "");
     println!("\nThe bundle: {}\n", bundle.display());
-    print!("{}", commands::output(command(agent).args(["bundle", "show"]).arg(&bundle))?);
+    print!(
+        "{}",
+        commands::output(
+            command(agent)
+                .args(["bundle", "show", "--allowed-signers"])
+                .arg(results.join("allowed_signers"))
+                .arg(&bundle)
+        )?
+    );
     println!(
         "\nCheck it yourself, without afterimage:\n\n  \
          cd {}\n  \

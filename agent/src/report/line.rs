@@ -27,6 +27,10 @@ pub fn event(event: &Event) -> String {
         Action::Stash(kept) => {
             ("stash", format!("{} sha256 {} ({} bytes)", kept.executable, kept.sha256, kept.size))
         }
+        // The process is in the history; only its file is not in the stash.
+        Action::Loss(loss) if loss.place == "stash" => {
+            ("missed", format!("{} executable(s) since {}: {}", loss.count, time(loss.since), loss.detail))
+        }
         Action::Loss(loss) => {
             ("LOSS", format!("{} {} since {}: {}", loss.count, loss.place, time(loss.since), loss.detail))
         }
