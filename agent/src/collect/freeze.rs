@@ -1,10 +1,15 @@
 //! Holds all threads of a process for the short time in which registers and memory are read.
 //!
-//! With PTRACE_SEIZE nobody else can see the stop, and the kernel lets the threads go when the collector ends, however
-//! it ends.
+//! A thread of the collector does that and nothing else: it never reads what the process could make hang, and lets go
+//! when the time is over, whatever became of the reader. With PTRACE_SEIZE nobody else can see the stop, and the kernel
+//! lets go all that the holding thread still has, also what has not stopped yet, when that thread ends, however it ends.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::core::{REGISTERS, Thread};
 use super::procdir::ProcDir;
@@ -19,44 +24,129 @@ const STOP_MAX: Duration = Duration::from_millis(500);
 /// Threads are born while we stop their siblings; after this many looks all are there.
 const ROUNDS: usize = 8;
 
-/// Stopped threads; released when dropped.
+/// How much longer than agreed the holder may take. The kernel can keep it (in PTRACE_SEIZE, while an exec waits for
+/// threads that we hold); then only the end of the whole collector lets the process go.
+const LATE_MAX: Duration = Duration::from_secs(2);
+
+/// A process that is held; let go when dropped, and at the latest when its time is over.
 #[derive(Debug)]
 pub(super) struct Stop {
+    /// Closed, it asks the holder to let go.
+    hold: Option<Sender<()>>,
+    released: Receiver<Held>,
+    /// How many threads were stopped.
+    stopped: usize,
+    /// The threads with their registers, the leader first; those that could not be stopped have none.
+    pub(super) threads: Vec<Thread>,
+    /// Threads that were asked to stop and have not in time: in an uninterruptible wait.
+    pub(super) pending: Vec<u32>,
+    /// Threads that could not be stopped, and why.
+    pub(super) refused: Vec<(u32, String)>,
+    /// When the holder lets go by itself.
+    pub(super) until: Instant,
+}
+
+/// How it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// From the first stop to the last release.
+    pub(super) time: Duration,
+    /// Threads that had not stopped even then.
+    pub(super) lingering: Vec<u32>,
+}
+
+impl Stop {
+    /// Stops the threads of the process, as far as the kernel lets us, and holds them for `pause` at most.
+    pub(super) fn all(dir: &ProcDir, pause: Duration) -> Self {
+        let since = Instant::now();
+        let (hold, asked) = channel();
+        let (answer, answered) = channel();
+        let (end, released) = channel();
+        let started = dir.try_clone().and_then(|dir| {
+            let holder = move || {
+                let mut holder = Holder::default();
+                holder.stop(&dir, since + STOP_MAX);
+                let threads = holder.threads(dir.id().pid);
+                let Holder { stopped, pending, refused } = &holder;
+                let until = Instant::now() + pause;
+                // Nobody may listen any more: then it is time to let go.
+                drop(answer.send((stopped.len(), threads, pending.clone(), refused.clone(), until)));
+                match asked.recv_timeout(pause) {
+                    Ok(()) | Err(_) => holder.release(),
+                }
+                drop(end.send(Held { time: since.elapsed(), lingering: holder.pending }));
+            };
+            thread::Builder::new().name("holder".to_owned()).spawn(holder)
+        });
+        let none = |why: String| (0, Vec::new(), Vec::new(), vec![(dir.id().pid, why)], since);
+        let (stopped, threads, pending, refused, until) = match started {
+            Err(error) => none(format!("start a thread to hold it: {error}")),
+            Ok(_) => match answered.recv_timeout(STOP_MAX + LATE_MAX) {
+                Ok(answer) => answer,
+                Err(RecvTimeoutError::Timeout) => end_collector(),
+                Err(RecvTimeoutError::Disconnected) => none("its holder failed".to_owned()),
+            },
+        };
+        Self { hold: Some(hold), released, stopped, threads, pending, refused, until }
+    }
+
+    /// How many threads were stopped.
+    pub(super) fn len(&self) -> usize {
+        self.stopped
+    }
+
+    /// Lets all threads go, if they are not free already.
+    pub(super) fn release(&mut self) -> Held {
+        if self.hold.take().is_none() {
+            return Held::default();
+        }
+        match self.released.recv_timeout(LATE_MAX) {
+            Ok(held) => held,
+            Err(RecvTimeoutError::Timeout) => end_collector(),
+            Err(RecvTimeoutError::Disconnected) => Held::default(),
+        }
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// The kernel then lets everybody go, and the bag is sealed with what it has. Not by a signal that writes a core: a
+/// process that dumps keeps what it traces.
+fn end_collector() -> ! {
+    kill(Pid::this(), Signal::SIGKILL).unwrap_or_default();
+    std::process::abort()
+}
+
+/// What the holding thread knows; only it may speak to the threads it traces.
+#[derive(Debug, Default)]
+struct Holder {
     /// Stopped, and the signal each was about to get.
     stopped: Vec<(u32, i32)>,
     /// Seized, but not stopped yet.
     pending: Vec<u32>,
-    /// Threads that could not be stopped, and why.
-    pub(super) refused: Vec<(u32, String)>,
-    since: Instant,
+    refused: Vec<(u32, String)>,
 }
 
-impl Stop {
-    /// Stops the threads of the process, as far as the kernel lets us and until a deadline.
-    pub(super) fn all(dir: &ProcDir) -> Self {
-        let since = Instant::now();
-        let mut stop = Self { stopped: Vec::new(), pending: Vec::new(), refused: Vec::new(), since };
+impl Holder {
+    fn stop(&mut self, dir: &ProcDir, deadline: Instant) {
         for _ in 0..ROUNDS {
             let Ok((tids, _)) = dir.numbers("task", THREADS_MAX) else { break };
-            let new: Vec<u32> = tids.into_iter().filter(|tid| !stop.knows(*tid)).collect();
+            let new: Vec<u32> = tids.into_iter().filter(|tid| !self.knows(*tid)).collect();
             if new.is_empty() {
                 break;
             }
             for tid in new {
-                stop.seize(dir, tid);
+                self.seize(dir, tid, deadline);
             }
-            stop.wait(since + STOP_MAX);
+            self.wait(deadline);
         }
-        stop
     }
 
-    /// How many threads are stopped.
-    pub(super) fn len(&self) -> usize {
-        self.stopped.len()
-    }
-
-    /// The threads with their registers, the leader first; those that could not be stopped have none.
-    pub(super) fn threads(&mut self, leader: u32) -> Vec<Thread> {
+    fn threads(&mut self, leader: u32) -> Vec<Thread> {
         let mut threads = Vec::new();
         for (tid, _) in &self.stopped {
             let read = |set| ptrace::registers(*tid, set);
@@ -80,19 +170,13 @@ impl Stop {
         threads
     }
 
-    /// Threads that were asked to stop and have not yet: in an uninterruptible wait.
-    pub(super) fn pending(&self) -> &[u32] {
-        &self.pending
-    }
-
-    /// Lets all threads go; the time since the first stop.
-    pub(super) fn release(&mut self) -> Duration {
+    /// Lets go all that have stopped by now; the kernel those that have not, when this thread ends.
+    fn release(&mut self) {
         self.poll();
         for (tid, signal) in std::mem::take(&mut self.stopped) {
             // ESRCH: it was killed in the meantime, which nobody can prevent.
             drop(ptrace::release(tid, signal));
         }
-        self.since.elapsed()
     }
 
     fn knows(&self, tid: u32) -> bool {
@@ -101,13 +185,13 @@ impl Stop {
             || self.refused.iter().any(|(known, _)| *known == tid)
     }
 
-    fn seize(&mut self, dir: &ProcDir, tid: u32) {
+    fn seize(&mut self, dir: &ProcDir, tid: u32, deadline: Instant) {
         match ptrace::seize_and_interrupt(tid) {
             // A number is not an identity: it is a thread of this process only if the pinned directory has it now.
             Ok(()) if dir.path(&format!("task/{tid}")).is_ok() => self.pending.push(tid),
             Ok(()) => {
                 self.pending.push(tid);
-                self.wait(Instant::now() + STOP_MAX);
+                self.wait(deadline);
                 if let Some(at) = self.stopped.iter().position(|(stopped, _)| *stopped == tid) {
                     let (tid, signal) = self.stopped.swap_remove(at);
                     drop(ptrace::release(tid, signal));
@@ -137,21 +221,6 @@ impl Stop {
     }
 }
 
-/// Lets those of `lingering` go that have stopped by now: a thread may leave an uninterruptible wait long after we have
-/// lost interest in it. Those that never do are released by the kernel when the collector ends.
-pub(super) fn sweep(lingering: &mut Vec<u32>) {
-    lingering.retain(|tid| match ptrace::poll(*tid) {
-        Ok(Answer::Running) => true,
-        Ok(Answer::Stopped(signal)) => {
-            drop(ptrace::release(*tid, signal));
-            false
-        }
-        Ok(Answer::Ended) | Err(_) => false,
-    });
-}
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
+#[cfg(test)]
+#[path = "freeze_test.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! A core's bytes as a stream: the head, then the pages in the order of their worth, read from `/proc/PID/mem`.
 //!
-//! The process is held until all is read or its pause is over, whichever comes first.
+//! The process is held until all is read or its pause is over, whichever comes first; a read that hangs holds nobody.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -77,7 +77,6 @@ pub(super) struct Image<'r> {
     mem: File,
     page: u64,
     stop: Option<Stop>,
-    pause_ends: Instant,
     reading: &'r RefCell<Reading>,
 }
 
@@ -88,22 +87,28 @@ impl<'r> Image<'r> {
         mem: File,
         page: u64,
         stop: Stop,
-        pause_ends: Instant,
         reading: &'r RefCell<Reading>,
     ) -> Self {
         let mut pieces: Vec<Piece> =
             segments.iter().flat_map(|segment| segment.pieces.iter().copied()).collect();
         pieces.reverse();
-        Self { buffer: head, used: 0, pieces, mem, page, stop: Some(stop), pause_ends, reading }
+        Self { buffer: head, used: 0, pieces, mem, page, stop: Some(stop), reading }
     }
 
     fn release(&mut self) {
         if let Some(mut stop) = self.stop.take() {
-            let any = stop.len() > 0;
-            let held = if any { stop.release() } else { Duration::ZERO };
+            let held = stop.release();
+            let time = if stop.len() > 0 { held.time } else { Duration::ZERO };
             let mut reading = self.reading.borrow_mut();
-            reading.frozen_us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
-            reading.lingering.extend_from_slice(stop.pending());
+            reading.frozen_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            reading.lingering = held.lingering;
+        }
+    }
+
+    /// Knows what the holder does by itself.
+    fn release_in_time(&mut self) {
+        if self.stop.as_ref().is_some_and(|stop| Instant::now() >= stop.until) {
+            self.release();
         }
     }
 
@@ -121,6 +126,7 @@ impl<'r> Image<'r> {
         self.buffer.resize(length, 0);
         if !zero {
             self.pages(start)?;
+            self.release_in_time();
             let mut reading = self.reading.borrow_mut();
             reading.read += read;
             if self.stop.is_none() {
@@ -154,9 +160,7 @@ impl<'r> Image<'r> {
 
 impl Read for Image<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.stop.is_some() && Instant::now() >= self.pause_ends {
-            self.release();
-        }
+        self.release_in_time();
         if self.used >= self.buffer.len() {
             self.fill()?;
             if self.pieces.is_empty() {

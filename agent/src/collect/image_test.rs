@@ -18,9 +18,8 @@ fn image<'r>(dir: &ProcDir, segments: &[(u64, u64)], reading: &'r RefCell<Readin
             pieces: vec![Piece { start, end, zero: false }],
         })
         .collect();
-    let pause_ends = Instant::now() + Duration::from_mins(1);
     let mem = dir.file("mem").unwrap();
-    Image::new(b"head".to_vec(), &segments, mem, 4096, Stop::all(dir), pause_ends, reading)
+    Image::new(b"head".to_vec(), &segments, mem, 4096, Stop::all(dir, Duration::from_mins(1)), reading)
 }
 
 fn stack(dir: &ProcDir) -> (u64, u64) {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use super::attempts::{Attempts, Found, Miss};
 use super::core::{Subject, head};
 use super::exe::MOUNTINFO_MAX;
 use super::file::Remote;
-use super::freeze::{Stop, sweep};
+use super::freeze::Stop;
 use super::image::{Image, Reading};
 use super::procdir::ProcDir;
 use super::segments::{Hole, Selection, hexadecimal, select};
@@ -71,7 +71,6 @@ struct Row {
 }
 
 fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) -> Result<(), Error> {
-    sweep(&mut context.lingering);
     let short = one.id.short();
     let subject = format!("{short} memory");
     let dir = match ProcDir::open(&context.job.places.proc, one.id) {
@@ -99,7 +98,6 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
         let micros = report.reading.frozen_us;
         context.frozen.push(Frozen { process: one.id, threads: report.stopped, micros });
     }
-    context.lingering.extend_from_slice(&report.reading.lingering);
     if taken {
         attempts.spend_memory(report.reading.read);
         let name = Name::data(&["process", &short, "core.json"]);
@@ -126,9 +124,7 @@ fn core<'r>(
     let (command_line, _) = dir.text("cmdline", TEXT_MAX)?;
     let forbidden = Forbidden::of(dir);
 
-    let mut stop = Stop::all(dir);
-    let frozen_since = Instant::now();
-    let threads = stop.threads(dir.id().pid);
+    let stop = Stop::all(dir, PAUSE_MAX);
     let (maps, cut) = dir.text("maps", MAPS_MAX)?;
     dir.check()?;
     let mappings = mappings(&maps);
@@ -146,20 +142,20 @@ fn core<'r>(
         command_line: &command_line,
         auxv: &auxv,
         mappings: &mappings,
-        threads: &threads,
+        threads: &stop.threads,
         page,
     };
     let head = head(&subject, &segments);
     let lack = lack(&stop, &holes, cut);
     let mut report = report.borrow_mut();
     report.stopped = stop.len();
-    report.threads = threads.len();
+    report.threads = stop.threads.len();
     report.not_stopped.clone_from(&stop.refused);
     report.segments = segments.len();
     report.mappings = present.iter().map(|(mapping, runs)| row(mapping, runs)).collect();
     report.holes = holes;
     let size = u64::try_from(head.len()).unwrap_or(u64::MAX).saturating_add(bytes);
-    let image = Image::new(head, &segments, mem, page, stop, frozen_since + PAUSE_MAX, reading);
+    let image = Image::new(head, &segments, mem, page, stop, reading);
     Ok(Found::stream(image, size).lacking(lack))
 }
 
@@ -168,8 +164,8 @@ fn lack(stop: &Stop, holes: &[Hole], cut: Option<Miss>) -> Option<Miss> {
     if let Some((tid, why)) = stop.refused.first() {
         lacks.push(format!("{} threads without registers, such as {tid}: {why}", stop.refused.len()));
     }
-    if let Some(tid) = stop.pending().first() {
-        lacks.push(format!("{} threads did not stop in time, such as {tid}", stop.pending().len()));
+    if let Some(tid) = stop.pending.first() {
+        lacks.push(format!("{} threads did not stop in time, such as {tid}", stop.pending.len()));
     }
     if let Some(hole) = holes.first() {
         lacks.push(format!("{} ranges left out, such as {:#x}: {}", holes.len(), hole.start, hole.why));

@@ -59,8 +59,6 @@ pub struct Context<'a> {
     pub deadline: Instant,
     /// Processes that were stopped, and for how long: for the manifest.
     pub frozen: Vec<Frozen>,
-    /// Threads that were asked to stop and have not yet; let go as soon as they have.
-    lingering: Vec<u32>,
     /// What each socket is, by inode number, once the network was looked at.
     sockets: HashMap<u64, String>,
 }
@@ -85,16 +83,7 @@ impl<'a> Context<'a> {
         plan: Plan,
         deadline: Instant,
     ) -> Self {
-        Self {
-            job,
-            tree,
-            targets,
-            plan,
-            deadline,
-            frozen: Vec::new(),
-            lingering: Vec::new(),
-            sockets: HashMap::new(),
-        }
+        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), sockets: HashMap::new() }
     }
 }
 
@@ -129,7 +118,6 @@ pub fn run(
     let mut attempts = Attempts::new(bag, progress, &context.plan.limits, context.deadline);
     for collection in ORDER {
         if context.plan.steps.contains(&collection.step) {
-            freeze::sweep(&mut context.lingering);
             attempts.begin(collection.name);
             (collection.run)(context, &mut attempts)?;
         }

@@ -49,6 +49,11 @@ impl ProcDir {
         Ok(Self { fd, id, stat })
     }
 
+    /// Another descriptor of the same directory.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()?, id: self.id, stat: self.stat.clone() })
+    }
+
     pub(super) fn id(&self) -> ProcessId {
         self.id
     }
