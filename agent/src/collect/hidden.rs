@@ -10,6 +10,7 @@ use super::file::{regular, reopen};
 use super::findings::Findings;
 use super::names::{is_dot, is_usual, misleading, split};
 use super::passwd::{self, User};
+use super::system::Attributes;
 use super::walk::{Entry, Walker};
 use super::{Context, deleted, named};
 use crate::bundle::writer::Error;
@@ -31,6 +32,8 @@ enum Place {
     Runtime,
     /// Programs, settings, served files.
     System,
+    /// What packages install, in great number and also under odd names: only what they did not is odd.
+    Distribution,
     /// A person's.
     Home,
     /// A service's.
@@ -49,8 +52,19 @@ const AREAS: &[(&[u8], usize, Place)] = &[
     (b"/etc", 16, Place::System),
     (b"/srv", 32, Place::System),
     (b"/opt", 32, Place::System),
-    (b"/usr", 32, Place::System),
+    // Should the time not suffice, then what runs comes first.
+    (b"/usr/bin", 32, Place::Distribution),
+    (b"/usr/sbin", 32, Place::Distribution),
+    (b"/usr/lib", 32, Place::Distribution),
+    (b"/usr/local", 32, Place::Distribution),
+    (b"/usr", 32, Place::Distribution),
 ];
+
+/// What the package manager knows; written after every change it makes.
+const DPKG: &[u8] = b"/var/lib/dpkg/status";
+
+/// All of /usr gets this long: it may hold millions of files, hardly any of them of interest.
+const DISTRIBUTION_MAX: Duration = Duration::from_secs(2);
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let left = attempts.room().deadline.saturating_duration_since(Instant::now());
@@ -71,18 +85,30 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     });
     let areas: Vec<(Vec<u8>, usize, Place)> =
         AREAS.iter().map(|(path, depth, place)| (path.to_vec(), *depth, *place)).chain(homes).collect();
+    let packaged = walker.find(DPKG).ok().and_then(|status| status.attributes.changed());
+    let mut distribution_until = None;
     for (path, depth, place) in areas {
         // What is not there has no hidden files.
         let Ok(area) = walker.find(&path) else { continue };
         let mut odd = Vec::new();
         walker.again();
+        walker.until = match place {
+            Place::Distribution => {
+                until.min(*distribution_until.get_or_insert_with(|| Instant::now() + DISTRIBUTION_MAX))
+            }
+            _ => until,
+        };
+        let system = matches!(place, Place::System | Place::Distribution);
         // Ordinary names of ordinary files are most of a system: for these the name is enough.
         let look = |name: &[u8], kind: Option<Type>| {
-            place != Place::System || kind != Some(Type::File) || is_dot(name) || !misleading(name).is_empty()
+            !system || kind != Some(Type::File) || is_dot(name) || !misleading(name).is_empty()
         };
         walker.walk_where(&area, depth, &look, &mut |entry| {
             if AREAS.iter().any(|(other, ..)| *other == entry.path) {
                 return false; // it has its own turn
+            }
+            if place == Place::Distribution && is_packaged(&entry.attributes, packaged) {
+                return depth > 0;
             }
             let reasons = judge(entry, place);
             if !reasons.is_empty() {
@@ -91,6 +117,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             }
             depth > 0
         });
+        walker.until = until;
         for (path, reasons, attributes) in odd {
             findings.add(&path, reasons, Some(&attributes));
             findings.copy(&path, &mut walker, attempts)?;
@@ -120,6 +147,13 @@ pub(super) fn homes(walker: &Walker) -> Vec<User> {
     users
 }
 
+/// Whether it may have come with a package: it is root's, and nothing changed it after the package manager's last
+/// change, which was at `packaged`. Where there is no such time, nothing has.
+fn is_packaged(attributes: &Attributes, packaged: Option<(i64, u32)>) -> bool {
+    let changed = attributes.changed();
+    attributes.uid == 0 && packaged.is_some() && changed.is_some() && changed <= packaged
+}
+
 /// What is odd about an entry in its place.
 fn judge(entry: &Entry, place: Place) -> Vec<String> {
     let name = entry.name();
@@ -140,7 +174,7 @@ fn judge(entry: &Entry, place: Place) -> Vec<String> {
                 reasons.push("an ordinary file among the devices");
             }
         }
-        Place::System => {
+        Place::System | Place::Distribution => {
             if dot && directory {
                 reasons.push("a hidden directory where none belongs");
             }

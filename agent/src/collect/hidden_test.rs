@@ -1,6 +1,6 @@
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -120,4 +120,60 @@ fn the_budget_of_one_file_holds() {
     let taken = take(&job);
     assert_eq!(taken.members["files/tmp/.x/sparse"].len(), 4096);
     assert_eq!(taken.outcome("/tmp/.x/sparse").0, Outcome::Partial);
+}
+
+#[test]
+fn below_usr_only_what_no_package_can_have_brought_is_found() {
+    let attributes = |uid: u32, changed: i64| super::Attributes {
+        device: (8, 1),
+        inode: 1,
+        links: 1,
+        mode: 0o100_755,
+        uid,
+        gid: 0,
+        size: 1,
+        times: [None, None, Some((changed, 5)), None],
+    };
+    for (uid, changed, packaged, expected) in [
+        (0, 100, Some((100, 5)), true),
+        (0, 100, Some((100, 4)), false),
+        (0, 101, Some((100, 5)), false),
+        (1000, 99, Some((100, 5)), false),
+        (0, 99, None, false),
+    ] {
+        let judged = super::is_packaged(&attributes(uid, changed), packaged);
+        assert_eq!(judged, expected, "uid {uid}, changed {changed}, packaged {packaged:?}");
+    }
+}
+
+#[test]
+fn what_is_younger_than_the_package_database_is_found_below_usr() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(root, b"usr/lib/.old/x", 0o644);
+    write(root, b"var/lib/dpkg/status", 0o644);
+    let status = std::fs::metadata(root.join("var/lib/dpkg/status")).unwrap();
+    let young = root.join("usr/lib/.young");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    // The clock of inodes is coarse.
+    loop {
+        write(root, b"usr/lib/.young/x", 0o644);
+        let changed = std::fs::metadata(&young).unwrap();
+        if (changed.ctime(), changed.ctime_nsec()) > (status.ctime(), status.ctime_nsec()) {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the clock stands");
+        std::fs::remove_dir_all(&young).unwrap();
+    }
+    let mut job = testing::job();
+    job.places.root = root.to_owned();
+    let taken = take(&job);
+    let mut expected = vec!["/usr/lib/.young"];
+    // Whoever is not root leaves nothing that a package could have brought.
+    if status.uid() != 0 {
+        expected.insert(0, "/usr/lib/.old");
+    }
+    assert_eq!(findings(&taken), expected);
+    assert_eq!(taken.members.contains_key("files/usr/lib/.old/x"), status.uid() != 0);
+    assert!(taken.members.contains_key("files/usr/lib/.young/x"));
 }

@@ -40,6 +40,8 @@ pub(super) struct Walker {
     pub(super) lacks: Vec<String>,
     /// Directories that were entered (a bind mount can make a loop).
     entered: HashSet<((u32, u32), u64)>,
+    /// Whether a bound ended this walk.
+    stopped: bool,
 }
 
 /// One entry of a directory.
@@ -75,6 +77,7 @@ impl Walker {
             until,
             lacks: Vec::new(),
             entered: HashSet::new(),
+            stopped: false,
         }
     }
 
@@ -128,7 +131,11 @@ impl Walker {
         };
         for (name, kind) in names {
             if self.entries == 0 || Instant::now() >= self.until {
-                return self.lack(&from.path, "the bound of entries or time was reached");
+                // Once, where it stopped, and not again for each folder above.
+                if !std::mem::replace(&mut self.stopped, true) {
+                    self.lack(&from.path, "stopped here: the bound of entries or time was reached");
+                }
+                return;
             }
             self.entries = self.entries.saturating_sub(1);
             if !look(name.to_bytes(), kind) {
@@ -147,6 +154,7 @@ impl Walker {
     /// Forgets which directories were entered, for another walk.
     pub(super) fn again(&mut self) {
         self.entered.clear();
+        self.stopped = false;
     }
 
     fn entry(&self, folder: &Entry, name: &CStr) -> Option<Entry> {

@@ -72,3 +72,19 @@ fn the_kernels_own_file_systems_are_not_entered() {
     let walker = walker(Path::new("/"), 10);
     assert_eq!(walker.find(b"/proc/self").unwrap_err().outcome, Outcome::Refused);
 }
+
+#[test]
+fn a_walk_whose_time_is_over_says_once_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("1/2/3")).unwrap();
+    let mut walker = walker(folder.path(), 1000);
+    let from = walker.find(b"/").unwrap();
+    walker.entries = 2;
+    walker.walk(&from, 9, &mut |_| true);
+    assert_eq!(walker.lacks, ["/1/2: stopped here: the bound of entries or time was reached"]);
+    walker.again();
+    walker.entries = 1000;
+    walker.until = Instant::now();
+    walker.walk(&from, 9, &mut |_| panic!("there was no time to look"));
+    assert_eq!(walker.lacks.len(), 2);
+}

@@ -33,6 +33,12 @@ impl Attributes {
         self.mode & libc::S_IFMT == libc::S_IFREG
     }
 
+    /// The inode's last change: seconds and nanoseconds since 1970. Unlike the others it cannot be set at will.
+    pub(crate) fn changed(&self) -> Option<(i64, u32)> {
+        let [_, _, changed, _] = self.times;
+        changed
+    }
+
     /// Whether it is a symbolic link.
     pub(crate) fn is_link(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFLNK
