@@ -145,6 +145,17 @@ pub struct Flow {
     pub remote: [u8; 16],
 }
 
+impl Flow {
+    /// Whether the peer is this host beyond doubt: a loopback address, or the very address it is reached from.
+    #[inline(always)]
+    pub fn is_local(&self) -> bool {
+        const AF_INET: u16 = 2;
+        let remote = u128::from_be_bytes(self.remote);
+        let loopback = if self.family == AF_INET { self.remote[0] == 127 } else { remote == 1 };
+        loopback || remote == u128::from_be_bytes(self.local)
+    }
+}
+
 /// Bits of [`Exec::cut`]: what was longer than the probe takes, or could not be read whole.
 pub mod cut {
     /// The arguments.
@@ -208,3 +219,40 @@ const _: () = assert!(size_of::<Fork>() == 32);
 const _: () = assert!(size_of::<Exit>() == 8);
 const _: () = assert!(size_of::<Flow>() == 40);
 const _: () = assert!(size_of::<Exec>() == 96);
+
+#[cfg(test)]
+mod tests {
+    use super::Flow;
+
+    fn v4(local: [u8; 4], remote: [u8; 4]) -> Flow {
+        let mut flow = Flow { family: 2, ..Flow::default() };
+        flow.local[..4].copy_from_slice(&local);
+        flow.remote[..4].copy_from_slice(&remote);
+        flow
+    }
+
+    fn v6(local: u128, remote: u128) -> Flow {
+        Flow { family: 10, local: local.to_be_bytes(), remote: remote.to_be_bytes(), ..Flow::default() }
+    }
+
+    #[test]
+    fn only_this_host_itself_is_local() {
+        let host = 0x2001_0db8_u128 << 96 | 5;
+        for flow in [v4([127, 0, 0, 1], [127, 0, 0, 2]), v4([192, 0, 2, 5], [192, 0, 2, 5])] {
+            assert!(flow.is_local(), "{flow:?}");
+        }
+        assert!(v6(1, 1).is_local() && v6(host, host).is_local());
+        for flow in [
+            v4([192, 0, 2, 5], [192, 0, 2, 6]),
+            v4([127, 0, 0, 1], [192, 0, 2, 6]),
+            v4([0; 4], [192, 0, 2, 6]),
+            v4([192, 0, 2, 5], [128, 0, 0, 1]),
+            v4([192, 0, 2, 5], [0, 0, 0, 1]),
+            v6(host, host + 1),
+            v6(1, host),
+            v6(host, 127 << 120 | 1),
+        ] {
+            assert!(!flow.is_local(), "{flow:?}");
+        }
+    }
+}

@@ -19,6 +19,7 @@ const IPPROTO_UDP: u8 = 17;
 /// The interface of what this host itself sends (`LOOPBACK_IFINDEX`).
 const OUTPUT: u32 = 1;
 const BPF_NOEXIST: u64 = 1;
+const EEXIST: i32 = 17;
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -80,12 +81,17 @@ fn record(body: Flow) -> Option<()> {
     let process = task::process(task::current())?;
     let told =
         |remote, port| PEERS.get_ptr(Peer { process, remote, port, family: body.family, zero: 0 }).is_some();
-    // An answer of this host to the process's own datagram is made in the process's context: not its doing.
-    if told(body.remote, body.remote_port) || told(body.local, body.local_port) {
+    if told(body.remote, body.remote_port) {
+        return None;
+    }
+    // That a port is closed, this host answers in the context of the process that sent: not its doing. Only where the
+    // peer is this host, or whoever sent one datagram to itself could talk to anybody unseen from there.
+    if body.is_local() && told(body.local, body.local_port) {
         return None;
     }
     let peer = Peer { process, remote: body.remote, port: body.remote_port, family: body.family, zero: 0 };
-    if PEERS.insert(&peer, &1, BPF_NOEXIST).is_err() {
+    // Another thread of the process was first; any other failure leaves a peer that may be told twice.
+    if PEERS.insert(&peer, &1, BPF_NOEXIST) == Err(-EEXIST) {
         return None;
     }
     let record = Record { header: map::header(kind::DATAGRAM, process)?, body };
