@@ -19,7 +19,7 @@ pub struct Counts {
     pub submitted: u64,
     /// Records decoded into events.
     pub decoded: u64,
-    /// Everything lost: ring full, nested, undecodable.
+    /// Everything lost: ring full, nested, undecodable, not kept while the self-check went on.
     pub lost: u64,
     /// Whether the kernel told its counters; if not, nothing is known of what was lost.
     pub known: bool,
@@ -48,9 +48,11 @@ pub(super) struct Ledger {
     since: Timestamp,
     /// By cpu: records that came, the highest number among them, and how many numbers were missing at the last look.
     numbers: BTreeMap<u32, Numbers>,
-    /// Records that could not be decoded.
+    /// Records that could be decoded.not be decoded.
     pub(super) undecodable: u64,
-    /// Records that could.
+    /// Events that were too many to be kept while the self-check went on.
+    pub(super) unkept: u64,
+    /// Records that could be decoded.
     decoded: u64,
 }
 
@@ -129,13 +131,16 @@ impl Ledger {
             tell("sequence", 0, cpu, count, format!("numbers on cpu {cpu} that never came"));
         }
         tell("record", 0, 0, self.undecodable, "records of the probe that could not be decoded".to_owned());
+        let detail = "events that were too many to be kept while the probe checked itself".to_owned();
+        tell("self-check", 0, 0, self.unkept, detail);
         losses
     }
 
     /// All of it, for the manifest.
     pub(super) fn counts(&self, cells: Option<&[Vec<Cell>]>, skipped: &[(&'static str, u64)]) -> Counts {
         let known = cells.is_some();
-        let mut counts = Counts { decoded: self.decoded, lost: self.undecodable, known, ..Counts::default() };
+        let lost = self.undecodable + self.unkept;
+        let mut counts = Counts { decoded: self.decoded, lost, known, ..Counts::default() };
         for (cpus, name) in cells.unwrap_or_default().iter().zip(kind::NAMES) {
             let mut row = KindCounts::default();
             for &[attempted, full, nested] in cpus {
@@ -171,9 +176,10 @@ mod tests {
         assert_eq!(ledger.losses(&cells, &[], at(30)), vec![]);
         cells[0][1] = [9, 3, 1];
         ledger.undecodable = 4;
+        ledger.unkept = 5;
         let counts: Vec<_> =
             ledger.losses(&cells, &[("exec", 6)], at(40)).iter().map(|loss| loss.count).collect();
-        assert_eq!(counts, [1, 1, 6, 4]);
+        assert_eq!(counts, [1, 1, 6, 4, 5]);
     }
 
     #[test]

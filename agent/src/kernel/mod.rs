@@ -38,6 +38,14 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// The kernel's types are not for us to read.
+    #[error("the probe needs root (or CAP_BPF and CAP_PERFMON): reading the kernel's types: {}: {source}", path.display())]
+    Denied {
+        /// Where they are.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A file's text is not what it should be.
     #[error("{step}: {} holds no usable value", path.display())]
     Text {

@@ -1,5 +1,6 @@
 //! The probe, loaded and attached.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,7 +18,7 @@ use super::layout::Layout;
 use super::loss::{Cell, Counts, Ledger};
 use super::program::{self, PROGRAMS};
 use super::report::{Fate, Report};
-use super::ring::Ring;
+use super::ring::{ROUND, Ring};
 use super::{Error, selfcheck};
 use crate::event::{BootId, Event, Loss};
 use crate::proc::namespace_inode;
@@ -28,6 +29,9 @@ use crate::text::hex;
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/built/probe.o");
 
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// Events kept while the self-check goes on; what comes beyond them is lost, and counted.
+const EARLY: usize = 65_536;
 
 /// How to start.
 #[derive(Clone, Debug)]
@@ -49,7 +53,7 @@ pub struct Probe {
     ledger: Ledger,
     report: Report,
     /// Events that came during the self-check and are not its own.
-    early: Vec<Event>,
+    early: VecDeque<Event>,
 }
 
 impl Probe {
@@ -81,7 +85,7 @@ impl Probe {
             counts: map(&mut ebpf, "COUNTS", per_cpu_data)?,
             state: map(&mut ebpf, "STATE", Array::try_from)?,
             ledger: Ledger::new(Timestamp::now()),
-            early: Vec::new(),
+            early: VecDeque::new(),
             ebpf,
             report,
         };
@@ -99,12 +103,30 @@ impl Probe {
         &self.report
     }
 
-    /// Hands all records that are in the ring now to `sink`, as events; how many. Records that are none are counted.
+    /// Hands the records that are in the ring to `sink`, as events, at most 16,384; how many. As many as that: there may
+    /// be more, come back. Records that are none are counted.
     pub fn drain(&mut self, sink: &mut dyn FnMut(Event)) -> usize {
-        let early = std::mem::take(&mut self.early);
-        let before = early.len();
-        early.into_iter().for_each(&mut *sink);
-        self.ring.drain(&mut self.ledger, sink).saturating_add(before)
+        let early = self.early.len().min(ROUND);
+        self.early.drain(..early).for_each(&mut *sink);
+        self.ring.drain(ROUND.saturating_sub(early), &mut self.ledger, sink).saturating_add(early)
+    }
+
+    /// As [`drain`](Self::drain), for the self-check: adds the events that are `wanted` to `found`, and keeps the others
+    /// for the recorder.
+    pub(super) fn look(&mut self, wanted: &dyn Fn(&Event) -> bool, found: &mut Vec<Event>) -> usize {
+        let Self { ring, ledger, early, .. } = self;
+        let mut unkept = 0;
+        let records = ring.drain(ROUND, ledger, &mut |event| {
+            if wanted(&event) {
+                found.push(event);
+            } else if early.len() < EARLY {
+                early.push_back(event);
+            } else {
+                unkept += 1;
+            }
+        });
+        self.ledger.unkept += unkept;
+        records
     }
 
     /// What was lost since the last call, by place, kind and cpu; ends now.
@@ -130,10 +152,6 @@ impl Probe {
         if let Err(error) = self.state.set(state::IDLE, u32::from(idle), 0) {
             tracing::warn!(%error, "the probe could not be told whether its reader sleeps");
         }
-    }
-
-    pub(super) fn keep_early(&mut self, events: Vec<Event>) {
-        self.early.extend(events);
     }
 
     /// Writes down what the self-check found; a program that disagreed is taken off.
@@ -173,11 +191,19 @@ impl Probe {
 }
 
 fn read_types(path: &Path) -> Result<Vec<u8>, Error> {
-    let step = "reading the kernel's types (CONFIG_DEBUG_INFO_BTF)";
-    let failed = |source| Error::File { step, path: path.to_owned(), source };
+    let failed = |source| unreadable(path, source);
     let mut types = Vec::new();
     File::open(path).and_then(|file| file.take(btf::LARGEST).read_to_end(&mut types)).map_err(failed)?;
     Ok(types)
+}
+
+/// Where only root may read the types, the bare error would not say what to do.
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        return Error::Denied { path, source };
+    }
+    Error::File { step: "reading the kernel's types (CONFIG_DEBUG_INFO_BTF)", path, source }
 }
 
 fn own_namespace(proc_root: &Path) -> Result<u32, Error> {
@@ -222,5 +248,24 @@ fn per_cpu_data(map: Map) -> Result<MapData, MapError> {
     match map {
         Map::PerCpuArray(data) => Ok(data),
         _ => Err(MapError::InvalidMapType { map_type: 0 }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_root_the_error_says_what_is_needed() {
+        let words = |errno| unreadable(Path::new(VMLINUX), io::Error::from_raw_os_error(errno)).to_string();
+        for errno in [libc::EACCES, libc::EPERM] {
+            let denied = words(errno);
+            assert!(
+                denied.contains(VMLINUX) && denied.contains("root (or CAP_BPF and CAP_PERFMON)"),
+                "{denied}"
+            );
+        }
+        let missing = words(libc::ENOENT);
+        assert!(missing.contains("CONFIG_DEBUG_INFO_BTF") && !missing.contains("root"), "{missing}");
     }
 }

@@ -12,6 +12,8 @@ use crate::event::{Action, BootId, Event, ProcessId, Source};
 
 /// Ends remembered, to drop the second record of two threads that end a process together.
 const ENDS: usize = 1024;
+/// Records that one drain takes at most: whoever floods the ring must not keep its reader from everything else.
+pub(super) const ROUND: usize = 16_384;
 
 /// The agent's end of the ring.
 pub(super) struct Ring {
@@ -27,11 +29,13 @@ impl Ring {
         Self { map, boot, ends: VecDeque::with_capacity(ENDS), ended: HashSet::with_capacity(ENDS) }
     }
 
-    /// Hands every record that is there now to `sink`; how many.
-    pub(super) fn drain(&mut self, ledger: &mut Ledger, sink: &mut dyn FnMut(Event)) -> usize {
+    /// Hands the records that are there to `sink`, at most `most`; how many.
+    pub(super) fn drain(&mut self, most: usize, ledger: &mut Ledger, sink: &mut dyn FnMut(Event)) -> usize {
         let frame = Frame { boot: self.boot, offset: wall_clock_offset() };
         let mut records = 0;
-        while let Some(event) = self.map.next().map(|record| decode(&record, frame)) {
+        while records < most
+            && let Some(event) = self.map.next().map(|record| decode(&record, frame))
+        {
             records += 1;
             let Some(event) = event else {
                 ledger.undecodable += 1;
