@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 pub use loss::{Counts, KindCounts};
 pub use probe::{Options, Probe};
 pub use report::{Fate, ProgramReport, Report};
+pub use ring::{RING_ROUNDS, ROUND};
 pub use scan::scan;
 
 use crate::event::BootId;

@@ -13,7 +13,9 @@ use crate::event::{Action, BootId, Event, ProcessId, Source};
 /// Ends remembered, to drop the second record of two threads that end a process together.
 const ENDS: usize = 1024;
 /// Records that one drain takes at most: whoever floods the ring must not keep its reader from everything else.
-pub(super) const ROUND: usize = 16_384;
+pub const ROUND: usize = 16_384;
+/// Rounds after which a ring that was full at the beginning has been emptied once: 8 MiB of the smallest records.
+pub const RING_ROUNDS: usize = 10;
 
 /// The agent's end of the ring.
 pub(super) struct Ring {

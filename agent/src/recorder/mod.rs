@@ -210,7 +210,7 @@ impl Recorder {
         let deadline = Instant::now() + STOP;
         loop {
             let clients = &mut self.clients;
-            self.sight.drain(Instant::now(), &mut |event: &Event| clients.event(event));
+            self.sight.drain_all(&mut |event: &Event| clients.event(event));
             // A capture that ends in this time has its record.
             self.captures();
             let waiting = self.sight.keeper.stash.is_waiting() && Instant::now() < deadline;

@@ -99,6 +99,16 @@ impl Sight {
         count
     }
 
+    /// Takes all that has happened up to now. A flood may go on for ever: it ends after as many records as the ring can
+    /// have held when it began.
+    pub(super) fn drain_all(&mut self, watch: &mut dyn FnMut(&Event)) {
+        for _ in 0..kernel::RING_ROUNDS {
+            if self.drain(Instant::now(), watch) < kernel::ROUND {
+                return;
+            }
+        }
+    }
+
     /// Writes down what the kernel's side has lost since the last call.
     fn losses(&mut self, watch: &mut dyn FnMut(&Event)) {
         let losses = self.probe.as_mut().map(Probe::losses).unwrap_or_default();

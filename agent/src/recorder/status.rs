@@ -134,7 +134,7 @@ impl Recorder {
 
     fn flush(&mut self) {
         let clients = &mut self.clients;
-        self.sight.drain(Instant::now(), &mut |event| clients.event(event));
+        self.sight.drain_all(&mut |event| clients.event(event));
         self.sight.keeper.flush(&mut |event| clients.event(event));
     }
 
