@@ -53,8 +53,8 @@ const NEEDS: [Need; 17] = [
     need(For::Vm, "seabios", || Path::new("/usr/share/seabios").exists()),
     need(For::Vm, "ipxe-qemu", || apt::is_installed("ipxe-qemu")),
     need(For::Vm, "debian-archive-keyring", || Path::new(apt::KEYRING).exists()),
-    need(For::Probe, "rustc-web", || apt::is_installed("rustc-web")),
-    need(For::Probe, "rust-web-src", || apt::is_installed("rust-web-src")),
+    need(For::Probe, "rustc-web", || apt::is_installed("rustc-web") && compiles_the_probe()),
+    need(For::Probe, "rust-web-src", || apt::is_installed("rust-web-src") && compiles_the_probe()),
 ];
 
 /// The system's own Python: a version manager's may lie where a private world cannot see it.
@@ -133,6 +133,32 @@ fn rust_components(purposes: &[For]) -> Result<()> {
     Ok(())
 }
 
+/// Debian's compiler: its first release in Debian 12 is too old, its newest is in the security suite.
+fn compiles_the_probe() -> bool {
+    command::output(command("/usr/bin/rustc").arg("--version")).is_ok_and(|version| is_new_enough(&version))
+}
+
+/// `rustc 1.96.0 (...)`: at least the workspace's `rust-version`.
+fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.split([' ', '.']).skip(1).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(1), Some(95))
+}
+
 fn has_bpf_linker() -> bool {
     command::output(command("bpf-linker").arg("--version")).is_ok_and(|version| version.contains(BPF_LINKER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_is_new_enough_from_the_workspaces_version_on() {
+        for version in ["rustc 1.95.0 (59807616e 2026-04-14)", "rustc 1.96.0", "rustc 2.0.1"] {
+            assert!(is_new_enough(version), "{version}");
+        }
+        for version in ["rustc 1.85.0 (4d91de4e4 2025-02-17)", "rustc 1.94.9", "", "rustc", "nonsense"] {
+            assert!(!is_new_enough(version), "{version}");
+        }
+    }
 }

@@ -85,13 +85,16 @@ pub fn install(packages: &[&str]) -> Result<()> {
     let apt = Apt::update("host", &BOOKWORM, true)?;
     let (backports, plain): (Vec<&str>, Vec<&str>) =
         packages.iter().partition(|package| FROM_BACKPORTS.contains(package));
-    for (suite, some) in [("bookworm", plain), ("bookworm-backports", backports)] {
+    // Without a target release the newest of Debian 12 and its security suite is taken (the compiler for the probe is
+    // only there new enough), and never one of the backports.
+    for (target, some) in [(&[][..], plain), (&["-t", "bookworm-backports"][..], backports)] {
         if some.is_empty() {
             continue;
         }
         let mut install = apt.command("apt-get");
         run(install
-            .args(["install", "--yes", "--quiet=2", "--no-install-recommends", "-t", suite])
+            .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
+            .args(target)
             .args(some))?;
     }
     Ok(())
