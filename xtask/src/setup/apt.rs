@@ -59,6 +59,8 @@ impl Apt {
 fn configuration(folder: &Path, knows_installed: bool) -> String {
     let folder = folder.display();
     let status = if knows_installed { "/var/lib/dpkg/status" } else { "/dev/null" };
+    // What is only unpacked into a VM may come from a mirror that is some weeks behind; it is signed all the same.
+    let fresh = knows_installed;
     format!(
         r#"Dir::Etc::SourceList "{folder}/sources.list";
 Dir::Etc::SourceParts "-";
@@ -67,6 +69,7 @@ Dir::State::Status "{status}";
 Dir::Cache "{folder}/cache";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::Retries "3";
+Acquire::Check-Valid-Until "{fresh}";
 APT::Sandbox::User "root";
 Dpkg::Use-Pty "0";
 "#
