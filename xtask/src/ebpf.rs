@@ -34,12 +34,38 @@ struct Tools {
     aya_ebpf: String,
 }
 
-/// Builds, and writes the object and its provenance; with `verify`, compares them instead.
+/// What a rebuild says of the committed object.
+pub enum Verdict {
+    /// The same tools give the same bytes.
+    Same,
+    /// It builds, but with other tools than those recorded: the bytes say nothing.
+    NotCompared(String),
+}
+
+/// Builds, and writes the object and its provenance; with `verify`, compares them instead, and fails where that is
+/// not possible.
 pub fn run(verify: bool) -> Result<()> {
+    if verify {
+        return match rebuilt()? {
+            Verdict::Same => Ok(()),
+            Verdict::NotCompared(why) => bail!("{why}"),
+        };
+    }
+    let (object, fresh) = fresh()?;
+    write(&object, &fresh)
+}
+
+/// Rebuilds the object and compares it with the committed one.
+pub fn rebuilt() -> Result<Verdict> {
+    let (object, fresh) = fresh()?;
+    compare(&object, &fresh)
+}
+
+fn fresh() -> Result<(Vec<u8>, Provenance)> {
     setup::run(&[For::Probe])?;
     let object = build()?;
-    let fresh = Provenance { sha256: hex(&Sha256::digest(&object)), tools: tools()? };
-    if verify { compare(&object, &fresh) } else { write(&object, &fresh) }
+    let provenance = Provenance { sha256: hex(&Sha256::digest(&object)), tools: tools()? };
+    Ok((object, provenance))
 }
 
 fn build() -> Result<Vec<u8>> {
@@ -101,7 +127,7 @@ fn write(object: &[u8], fresh: &Provenance) -> Result<()> {
     Ok(())
 }
 
-fn compare(object: &[u8], fresh: &Provenance) -> Result<()> {
+fn compare(object: &[u8], fresh: &Provenance) -> Result<Verdict> {
     let text = fs::read_to_string(workspace().join(PROVENANCE))
         .with_context(|| format!("cannot read {PROVENANCE}"))?;
     let kept: Provenance =
@@ -114,18 +140,17 @@ fn compare(object: &[u8], fresh: &Provenance) -> Result<()> {
     }
     if fresh.tools != kept.tools {
         // Debian's compiler moves on; the object that is committed is still the one that every other test has run.
-        println!(
-            "{OBJECT}: NOT COMPARED. The sources build here, but the tools are {:?}, and the object was built with \
-             {:?}: run `cargo xtask ebpf` and commit both files",
+        return Ok(Verdict::NotCompared(format!(
+            "{OBJECT} was NOT COMPARED: the sources build here, but the tools are {:?}, and the object was built with \
+             {:?}; run `cargo xtask ebpf` and commit both files",
             fresh.tools, kept.tools
-        );
-        return Ok(());
+        )));
     }
     if object != committed {
         bail!("{OBJECT} is not what the sources give: run `cargo xtask ebpf` and commit both files");
     }
     println!("{OBJECT}: the sources give the same {} bytes", object.len());
-    Ok(())
+    Ok(Verdict::Same)
 }
 
 fn hex(digest: &[u8]) -> String {
