@@ -27,6 +27,8 @@ const FILE_MAX: u64 = 1 << 20;
 pub struct Config {
     /// Where things are.
     pub paths: Paths,
+    /// What watches in the kernel.
+    pub probe: Probe,
     /// The flight recorder.
     pub history: History,
     /// Copies of executables.
@@ -83,6 +85,22 @@ impl Paths {
     /// The signing key, tokens and webhook secrets.
     pub fn keys(&self) -> PathBuf {
         self.state.join("keys")
+    }
+}
+
+/// What watches in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Probe {
+    /// Bytes of the ring between kernel and recorder: a power of two from 64 KiB to 1 GiB.
+    pub ring_bytes: u32,
+    /// Whether a process whose executable has no file is stopped before its first instruction, until it was taken.
+    pub hold: bool,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { ring_bytes: afterimage_ebpf::RING_BYTES, hold: true }
     }
 }
 
@@ -202,6 +220,12 @@ impl Config {
                 return Err(format!("{name} must be at least 1: with 0 nothing would ever be kept"));
             }
         }
+        let ring = self.probe.ring_bytes;
+        if !ring.is_power_of_two() || !(64 << 10..=1 << 30).contains(&ring) {
+            return Err(format!(
+                "probe.ring_bytes must be a power of two from 65536 to 1073741824, and {ring} is not"
+            ));
+        }
         Ok(())
     }
 }
@@ -300,6 +324,8 @@ mod tests {
             (&[("afterimage.toml", "[history]\nhours = -1\n")], "hours"),
             (&[("afterimage.toml", "[capture]\ndeadline_s = 0\n")], "capture.deadline_s"),
             (&[("afterimage.toml", "[paths]\nstate = 'var'\n")], "absolute"),
+            (&[("afterimage.toml", "[probe]\nring_bytes = 65537\n")], "power of two"),
+            (&[("afterimage.toml", "[probe]\nring_bytes = 4096\n")], "power of two"),
             (&[], "cannot read"),
         ] {
             let failure = load(files).unwrap_err();

@@ -58,6 +58,9 @@ pub enum Error {
     /// The kernel's type information is not.
     #[error("reading the kernel's types: {0}")]
     Btf(#[from] btf::Error),
+    /// The library that loads the probe does not understand them.
+    #[error("the kernel's types are not understood: {0}")]
+    Types(String),
     /// A field that every program needs.
     #[error("this kernel's types do not fit the probe: {0}; report the kernel's release")]
     Layout(String),

@@ -29,7 +29,12 @@ impl Sight {
     /// Reads the history back, attaches the probe, then looks at what already runs.
     pub(super) fn open(config: &Config, boot: BootId) -> Result<Self, Error> {
         let paths = &config.paths;
-        let options = kernel::Options { boot, proc_root: paths.proc.clone(), btf: None };
+        let options = kernel::Options {
+            boot,
+            proc_root: paths.proc.clone(),
+            ring_bytes: config.probe.ring_bytes,
+            hold: config.probe.hold,
+        };
         let probe = Probe::start(&options).map_err(|failure| failure.to_string());
         if let Err(reason) = &probe {
             tracing::error!(
