@@ -52,6 +52,10 @@ fn record(program: Typed, bprm: Typed) -> Option<()> {
         (untold, held)
     };
     let told = map::submit(kind::EXEC, scratch.cast(), draft.size(), held);
+    if held && !told {
+        // Nobody will know that it waits.
+        hold::let_go(process);
+    }
     if told && untold != 0 {
         // A failure only means that the path is told again.
         let _told_again = TOLD.insert(&untold, &1, 0);

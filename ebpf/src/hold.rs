@@ -12,6 +12,7 @@ use crate::map;
 use crate::read::{Place, Typed, setting};
 
 const SIGSTOP: u32 = 19;
+const SIGCONT: u32 = 18;
 
 /// Who is stopped, by pid: the budget, and the list for whoever lets them go.
 #[map]
@@ -47,4 +48,13 @@ pub(crate) fn hold(program: Typed, process: Process, flags: &mut u32) -> bool {
     }
     *flags |= flag::HELD;
     true
+}
+
+/// Takes the stop back before it comes into force.
+#[inline(always)]
+pub(crate) fn let_go(process: Process) {
+    // SAFETY: as above. Where it fails, the thawer finds the process in the list.
+    if unsafe { generated::bpf_send_signal(SIGCONT) } == 0 {
+        let _there_is_none = HELD.remove(&process.pid);
+    }
 }

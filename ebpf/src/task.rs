@@ -10,6 +10,9 @@ use crate::read::{Address, Place, offset, read_at, setting};
 /// No process, or one that is not in the agent's namespace.
 pub(crate) const NOBODY: Process = Process { start: 0, pid: 0, zero: 0 };
 
+/// Bytes of a `upid`, as the field table demands; a constant, because the verifier of 6.1 does not multiply by others.
+const UPID: u64 = 16;
+
 /// Namespaces nest at most this deep (`MAX_PID_NS_LEVEL`), and a power of two is what the verifier understands.
 const DEEPEST: u64 = 31;
 
@@ -97,7 +100,6 @@ struct Number {
 #[inline(always)]
 fn number_at(pid: impl Place, level: u64) -> Number {
     let numbers = pid.address().wrapping_add(offset(Field::PidNumbers) as u64);
-    let [number, namespace] =
-        read_at::<[u64; 2]>(numbers.wrapping_add((level & DEEPEST) * offset(Field::Upid) as u64));
+    let [number, namespace] = read_at::<[u64; 2]>(numbers.wrapping_add((level & DEEPEST) * UPID));
     Number { number: number as u32, namespace }
 }

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod digest;
 pub mod drill;
+pub mod elf;
 pub mod events;
 pub mod http;
 pub mod judges;

@@ -18,7 +18,7 @@ use crate::history::tree::{Bounds, Tree};
 use crate::ipc::Channel;
 use crate::system::spawn;
 use crate::trigger::resolve;
-use crate::{collect, door, plan};
+use crate::{collect, door, plan, thaw};
 
 /// Reading the history back may take this part of a capture's time: the living do not wait for it.
 const READ_PART: u32 = 6;
@@ -48,6 +48,9 @@ pub enum Worker {
         /// `stasher::Limits` as JSON.
         limits: String,
     },
+    /// Lets go what the probe has stopped (channel at descriptor 3, the probe's list at 4).
+    #[command(hide = true)]
+    Thawer,
     /// Speaks HTTP (channel at descriptor 3, listening socket at 4).
     #[command(hide = true)]
     Door {
@@ -67,6 +70,11 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
             let limits: stasher::Limits = serde_json::from_str(limits).map_err(Error::usage)?;
             let channel = Channel::new(inherited(spawn::FIRST)?);
             stasher::serve(&channel, folder, &limits).map_err(Error::failed)?;
+            Ok(Exit::Done)
+        }
+        Worker::Thawer => {
+            let (channel, list) = (inherited(spawn::FIRST)?, inherited(spawn::FIRST + 1)?);
+            thaw::serve(&Channel::new(channel), list).map_err(Error::failed)?;
             Ok(Exit::Done)
         }
         Worker::Door { uid, gid } => {

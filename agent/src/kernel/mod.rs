@@ -75,6 +75,9 @@ pub enum Error {
         /// Why not.
         source: Box<aya::maps::MapError>,
     },
+    /// The ring cannot be waited for.
+    #[error("waiting for the probe's records: {0}")]
+    Wake(nix::errno::Errno),
     /// The object does not have what the agent expects: they were not built together.
     #[error("the probe's object has no {0}: it was not built with this agent")]
     Object(&'static str),

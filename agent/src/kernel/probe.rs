@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::event::{BootId, Event, Loss};
 use crate::proc::namespace_inode;
 use crate::system::bpf;
 use crate::text::hex;
+use crate::thaw;
 
 /// The object that `cargo xtask ebpf` builds from ebpf/.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/built/probe.o");
@@ -60,6 +61,7 @@ pub struct Probe {
     ring: Ring,
     counts: MapData,
     state: Array<MapData, u64>,
+    held: MapData,
     ledger: Ledger,
     report: Report,
     /// Events that came during the self-check and are not its own.
@@ -92,7 +94,8 @@ impl Probe {
         };
         let seen = report.is_attached("exec") || report.is_attached("fork");
         let mut probe = Self {
-            ring: Ring::new(map(&mut ebpf, "RING", RingBuf::try_from)?, options.boot),
+            ring: Ring::new(map(&mut ebpf, "RING", RingBuf::try_from)?, options.boot).map_err(Error::Wake)?,
+            held: map(&mut ebpf, "HELD", hash_data)?,
             counts: map(&mut ebpf, "COUNTS", per_cpu_data)?,
             state: map(&mut ebpf, "STATE", Array::try_from)?,
             ledger: Ledger::new(Timestamp::now()),
@@ -159,7 +162,21 @@ impl Probe {
         self.ledger.counts(self.cells().as_deref(), &self.skipped())
     }
 
-    /// Becomes readable when a record asks for a wake-up: when the reader is idle, or the ring is filling.
+    /// Tells the probe that somebody is there to let go whom it stops. To be called at least every second.
+    pub fn beat(&mut self) {
+        let now = u64::try_from(thaw::boot_time().as_nanos()).unwrap_or(u64::MAX);
+        if let Err(error) = self.state.set(state::HEARTBEAT, now, 0) {
+            tracing::warn!(%error, "the probe could not be told that the recorder is there; it stops nobody");
+        }
+    }
+
+    /// The list of who is stopped, for [`thaw::Held`].
+    pub fn held(&self) -> io::Result<OwnedFd> {
+        self.held.fd().as_fd().try_clone_to_owned()
+    }
+
+    /// Becomes readable when a record asks for a wake-up: when somebody is stopped, the reader is idle, or the ring is
+    /// filling.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
@@ -275,6 +292,13 @@ fn map<T>(
 ) -> Result<T, Error> {
     let map = ebpf.take_map(name).ok_or(Error::Object(name))?;
     open(map).map_err(|source| Error::Map { name, source: Box::new(source) })
+}
+
+fn hash_data(map: Map) -> Result<MapData, MapError> {
+    match map {
+        Map::HashMap(data) => Ok(data),
+        _ => Err(MapError::InvalidMapType { map_type: 0 }),
+    }
 }
 
 fn per_cpu_data(map: Map) -> Result<MapData, MapError> {

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{MapData, RingBuf};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::time::{ClockId, clock_gettime};
 
 use super::loss::Ledger;
@@ -23,6 +25,8 @@ pub const RING_ROUNDS: usize = 40;
 /// The agent's end of the ring.
 pub(super) struct Ring {
     map: RingBuf<MapData>,
+    /// Becomes readable when a record asks for it: the ring itself is, whenever anything is in it.
+    wake: Epoll,
     boot: BootId,
     ends: VecDeque<ProcessId>,
     ended: HashSet<ProcessId>,
@@ -32,18 +36,25 @@ pub(super) struct Ring {
 
 impl Ring {
     /// Takes the map over.
-    pub(super) fn new(map: RingBuf<MapData>, boot: BootId) -> Self {
-        Self {
+    pub(super) fn new(map: RingBuf<MapData>, boot: BootId) -> Result<Self, Errno> {
+        let wake = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        wake.add(&map, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+        Ok(Self {
             map,
+            wake,
             boot,
             ends: VecDeque::with_capacity(ENDS),
             ended: HashSet::with_capacity(ENDS),
             cgroups: Default::default(),
-        }
+        })
     }
 
     /// Hands the records that are there to `sink`, at most `most`; how many.
     pub(super) fn drain(&mut self, most: usize, ledger: &mut Ledger, sink: &mut dyn FnMut(Event)) -> usize {
+        // What asked to be taken is taken now.
+        if let Err(error) = self.wake.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO) {
+            tracing::debug!(%error, "the ring's wake-up could not be cleared");
+        }
         let frame = Frame { boot: self.boot, offset: wall_clock_offset() };
         let mut records = 0;
         while records < most
@@ -100,7 +111,7 @@ impl Ring {
 
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.map.as_fd()
+        self.wake.0.as_fd()
     }
 }
 

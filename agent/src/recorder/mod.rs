@@ -12,6 +12,7 @@ mod local;
 mod record;
 mod sight;
 mod status;
+mod thaw;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -165,17 +166,14 @@ impl Recorder {
     }
 
     fn wait(&self) -> io::Result<()> {
+        // While events come, an ordinary one wakes nobody: they are taken together at the end of this time.
         let busy = self.quiet_since.elapsed() <= QUIET;
-        if busy {
-            // The ring is not among what wakes us: its events are taken together at the end of this time.
-            return self.poll(BUSY, false);
-        }
-        self.poll(IDLE, true)
+        self.poll(if busy { BUSY } else { IDLE })
     }
 
-    fn poll(&self, timeout: Duration, with_ring: bool) -> io::Result<()> {
+    fn poll(&self, timeout: Duration) -> io::Result<()> {
         let mut all = vec![self.signals.as_fd(), self.wake.as_fd()];
-        all.extend(self.sight.descriptors(with_ring));
+        all.extend(self.sight.descriptors());
         all.extend(self.clients.descriptors());
         all.extend(self.door.descriptor());
         let mut set: Vec<PollFd<'_>> = all.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -214,7 +212,7 @@ impl Recorder {
             // A capture that ends in this time has its record.
             self.captures();
             let waiting = self.sight.keeper.stash.is_waiting() && Instant::now() < deadline;
-            if !waiting || self.poll(BUSY, false).is_err() {
+            if !waiting || self.poll(BUSY).is_err() {
                 break;
             }
         }

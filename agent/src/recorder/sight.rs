@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Error;
 use super::helper::Helper;
 use super::keeper::{self, Keeper};
+use super::thaw::Thaw;
 use crate::config::Config;
 use crate::event::{Action, BootId, Event};
 use crate::kernel::{self, Probe};
@@ -22,6 +23,7 @@ pub(super) struct Sight {
     pub(super) keeper: Keeper,
     probe: Result<Probe, String>,
     stasher: Helper,
+    thaw: Thaw,
     losses_asked: Instant,
 }
 
@@ -41,6 +43,7 @@ impl Sight {
                 "no probe: {reason}; processes and connections are NOT recorded, captures still work"
             );
         }
+        let thaw = Thaw::open(probe.as_ref().ok(), &paths.proc);
         let own = keeper::own_process(&paths.proc, boot);
         let mut keeper = Keeper::restore(&paths.history(), &paths.proc, own, Timestamp::now())?;
         let stash = paths.stash();
@@ -54,7 +57,7 @@ impl Sight {
         for event in &running {
             keeper.take(event, &mut |_| {});
         }
-        Ok(Self { keeper, probe, stasher, losses_asked: Instant::now() })
+        Ok(Self { keeper, probe, stasher, thaw, losses_asked: Instant::now() })
     }
 
     /// Writes down that the recorder started, and with what sight.
@@ -78,10 +81,16 @@ impl Sight {
 
     /// Takes what is there; returns how many events the probe gave.
     pub(super) fn drain(&mut self, now: Instant, watch: &mut dyn FnMut(&Event)) -> usize {
-        let keeper = &mut self.keeper;
+        let (keeper, thaw) = (&mut self.keeper, &mut self.thaw);
         let mut count = 0;
         if let Ok(probe) = &mut self.probe {
-            count = probe.drain(&mut |event| keeper.take(&event, watch));
+            probe.beat();
+            count = probe.drain(&mut |event| {
+                keeper.take(&event, watch);
+                // Its executable is open by now, or never will be.
+                thaw.after(&event);
+            });
+            thaw.look_after(probe, now);
         }
         if now.saturating_duration_since(self.losses_asked) > LOSSES {
             self.losses_asked = now;
@@ -141,8 +150,8 @@ impl Sight {
     }
 
     /// What to wait for.
-    pub(super) fn descriptors(&self, with_ring: bool) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let ring = self.probe.as_ref().ok().filter(|_| with_ring).map(Probe::as_fd);
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let ring = self.probe.as_ref().ok().map(Probe::as_fd);
         ring.into_iter().chain(self.keeper.stash.channel().map(AsFd::as_fd))
     }
 
