@@ -14,6 +14,7 @@ pub mod proc;
 // The way of the evidence.
 pub mod kernel;
 pub mod thaw;
+pub mod vigil;
 pub mod history;
 pub mod trigger;
 pub mod plan;

@@ -13,6 +13,7 @@ pub mod known;
 pub mod living;
 pub mod net;
 pub mod proc;
+pub mod sabotage;
 pub mod signed;
 pub mod story;
 pub mod wait;

@@ -48,6 +48,9 @@ pub enum Worker {
         /// `stasher::Limits` as JSON.
         limits: String,
     },
+    /// Does one of each thing that the probe shows, over the loopback interface, and ends.
+    #[command(hide = true)]
+    Canary,
     /// Lets go what the probe has stopped (channel at descriptor 3, the probe's list at 4).
     #[command(hide = true)]
     Thawer,
@@ -72,6 +75,7 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
             stasher::serve(&channel, folder, &limits).map_err(Error::failed)?;
             Ok(Exit::Done)
         }
+        Worker::Canary => Ok(Exit::Canary(super::canary::sing())),
         Worker::Thawer => {
             let (channel, list) = (inherited(spawn::FIRST)?, inherited(spawn::FIRST + 1)?);
             thaw::serve(&Channel::new(channel), list).map_err(Error::failed)?;

@@ -1,5 +1,6 @@
 //! The flight recorder: tree in memory, segments on disk, stash.
 
+pub mod gaps;
 pub mod segment;
 pub mod stash;
 pub mod stasher;

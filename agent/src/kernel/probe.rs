@@ -1,6 +1,6 @@
 //! The probe, loaded and attached.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -62,6 +62,8 @@ pub struct Probe {
     counts: MapData,
     state: Array<MapData, u64>,
     held: MapData,
+    /// What the probe has learnt of the agent's namespace; nobody else has any business with it.
+    learnt: [u64; 2],
     ledger: Ledger,
     report: Report,
     /// Events that came during the self-check and are not its own.
@@ -90,12 +92,14 @@ impl Probe {
             pid_namespace_level: None,
             offsets: layout.found.iter().copied().collect(),
             refused_fields: layout.all_refused(),
+            maps: map_ids(&ebpf),
             programs: program::attach_all(&mut ebpf, &layout, &btf, &known),
         };
         let seen = report.is_attached("exec") || report.is_attached("fork");
         let mut probe = Self {
             ring: Ring::new(map(&mut ebpf, "RING", RingBuf::try_from)?, options.boot).map_err(Error::Wake)?,
             held: map(&mut ebpf, "HELD", hash_data)?,
+            learnt: [0; 2],
             counts: map(&mut ebpf, "COUNTS", per_cpu_data)?,
             state: map(&mut ebpf, "STATE", Array::try_from)?,
             ledger: Ledger::new(Timestamp::now()),
@@ -108,6 +112,7 @@ impl Probe {
         }
         selfcheck::run(&mut probe, options);
         probe.report.pid_namespace_level = probe.level();
+        probe.learnt = probe.words();
         Ok(probe)
     }
 
@@ -160,6 +165,24 @@ impl Probe {
     /// Records attempted, submitted and lost since the start.
     pub fn counts(&self) -> Counts {
         self.ledger.counts(self.cells().as_deref(), &self.skipped())
+    }
+
+    fn words(&self) -> [u64; 2] {
+        [state::LEVEL, state::NAMESPACE].map(|word| self.state.get(&word, 0).unwrap_or(0))
+    }
+
+    /// Whether what the probe knows of the agent's namespace was changed by somebody, without which it sees nobody; it is
+    /// set right again.
+    pub fn was_misled(&mut self) -> bool {
+        if self.words() == self.learnt {
+            return false;
+        }
+        for (word, value) in [state::LEVEL, state::NAMESPACE].into_iter().zip(self.learnt) {
+            if let Err(error) = self.state.set(word, value, 0) {
+                tracing::error!(%error, "the probe's map cannot be set right");
+            }
+        }
+        true
     }
 
     /// Tells the probe that somebody is there to let go whom it stops. To be called at least every second.
@@ -292,6 +315,19 @@ fn map<T>(
 ) -> Result<T, Error> {
     let map = ebpf.take_map(name).ok_or(Error::Object(name))?;
     open(map).map_err(|source| Error::Map { name, source: Box::new(source) })
+}
+
+/// Numbers of the maps that somebody else could write to; the others are frozen.
+fn map_ids(ebpf: &Ebpf) -> BTreeMap<String, u32> {
+    let id = |map: &Map| match map {
+        Map::RingBuf(data)
+        | Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data) => data.info().ok().map(|info| info.id()),
+        _ => None,
+    };
+    ebpf.maps().filter_map(|(name, map)| Some((name.to_owned(), id(map)?))).collect()
 }
 
 fn hash_data(map: Map) -> Result<MapData, MapError> {

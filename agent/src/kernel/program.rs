@@ -105,9 +105,15 @@ pub(super) fn attach_all(
             Hook::Tracepoint(tracepoint) => tracepoint,
             Hook::Return(function, _) => function,
         };
-        reports.push(ProgramReport { name, shows, hook, instead, fate, self_check: None });
+        let id = id(ebpf, name);
+        reports.push(ProgramReport { name, shows, hook, instead, fate, id, self_check: None });
     }
     reports
+}
+
+/// The number of a loaded program.
+fn id(ebpf: &Ebpf, name: &str) -> Option<u32> {
+    ebpf.program(name)?.info().ok().map(|info| info.id())
 }
 
 fn attach(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &aya::Btf) -> Result<(), String> {

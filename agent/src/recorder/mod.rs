@@ -13,6 +13,7 @@ mod record;
 mod sight;
 mod status;
 mod thaw;
+mod vigil;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -67,6 +68,9 @@ pub enum Error {
     /// The boot's identity.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// The list of gaps.
+    #[error(transparent)]
+    Gaps(#[from] history::gaps::Error),
     /// The store.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -180,6 +184,9 @@ impl Recorder {
         let timeout = PollTimeout::from(u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX));
         match poll(&mut set, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            // Somebody has lowered our limit of descriptors below what we have open (poll(2)): look without waiting for
+            // a sign, rather than not at all.
+            Err(nix::errno::Errno::EINVAL) => std::thread::sleep(BUSY),
             Err(failure) => return Err(failure.into()),
         }
         // What it counts is found by looking; EAGAIN says that nobody woke us.

@@ -10,8 +10,10 @@ use super::Error;
 use super::helper::Helper;
 use super::keeper::{self, Keeper};
 use super::thaw::Thaw;
+use super::vigil::Vigil;
 use crate::config::Config;
-use crate::event::{Action, BootId, Event};
+use crate::event::{Action, BootId, Event, Gap};
+use crate::history::gaps;
 use crate::kernel::{self, Probe};
 
 /// How often losses are asked for.
@@ -24,7 +26,13 @@ pub(super) struct Sight {
     probe: Result<Probe, String>,
     stasher: Helper,
     thaw: Thaw,
+    vigil: Vigil,
+    options: kernel::Options,
+    /// What earlier probes of this recorder counted.
+    earlier: Vec<Value>,
     losses_asked: Instant,
+    /// When it was last seen that nobody had misled the probe.
+    looked: Timestamp,
 }
 
 impl Sight {
@@ -45,7 +53,8 @@ impl Sight {
         }
         let thaw = Thaw::open(probe.as_ref().ok(), &paths.proc);
         let own = keeper::own_process(&paths.proc, boot);
-        let mut keeper = Keeper::restore(&paths.history(), &paths.proc, own, Timestamp::now())?;
+        let gaps = gaps::Log::open(gaps::path(&paths.state))?;
+        let mut keeper = Keeper::restore(&paths.history(), gaps, &paths.proc, own, Timestamp::now())?;
         let stash = paths.stash();
         let limits = serde_json::to_string(&config.stash).unwrap_or_default();
         let mut stasher = Helper::new("stasher", vec![stash.into(), limits.into()]);
@@ -57,7 +66,17 @@ impl Sight {
         for event in &running {
             keeper.take(event, &mut |_| {});
         }
-        Ok(Self { keeper, probe, stasher, thaw, losses_asked: Instant::now() })
+        Ok(Self {
+            keeper,
+            probe,
+            stasher,
+            thaw,
+            vigil: Vigil::new(),
+            options,
+            earlier: Vec::new(),
+            losses_asked: Instant::now(),
+            looked: Timestamp::now(),
+        })
     }
 
     /// Writes down that the recorder started, and with what sight.
@@ -81,11 +100,14 @@ impl Sight {
 
     /// Takes what is there; returns how many events the probe gave.
     pub(super) fn drain(&mut self, now: Instant, watch: &mut dyn FnMut(&Event)) -> usize {
-        let (keeper, thaw) = (&mut self.keeper, &mut self.thaw);
+        let Self { keeper, thaw, vigil, .. } = self;
         let mut count = 0;
         if let Ok(probe) = &mut self.probe {
             probe.beat();
             count = probe.drain(&mut |event| {
+                if vigil.hears(&event) {
+                    return;
+                }
                 keeper.take(&event, watch);
                 // Its executable is open by now, or never will be.
                 thaw.after(&event);
@@ -96,6 +118,7 @@ impl Sight {
             self.losses_asked = now;
             self.losses(watch);
         }
+        self.look(now, watch);
         if let Err(failure) = self.keeper.answers(watch) {
             tracing::error!("{failure}: the stasher is gone; it is started again");
             let channel = self.stasher.start();
@@ -123,14 +146,71 @@ impl Sight {
         }
     }
 
+    /// Watches over itself; a probe that does not show what our own canary did is started again.
+    fn look(&mut self, now: Instant, watch: &mut dyn FnMut(&Event)) {
+        let report = self.probe.as_ref().map(Probe::report).map_err(String::as_str);
+        let found = self.vigil.look(now, report, self.keeper.counts.history_lost);
+        self.tell(found.gaps, watch);
+        if !found.unseen.is_empty() {
+            self.start_again(watch);
+        }
+    }
+
+    fn tell(&mut self, gaps: Vec<Gap>, watch: &mut dyn FnMut(&Event)) {
+        for gap in gaps {
+            tracing::warn!("blind since {}: {}", gap.since, gap.reason);
+            let event = self.keeper.own_event(Timestamp::now(), Action::Gap(gap));
+            self.keeper.take(&event, watch);
+        }
+    }
+
+    /// Another probe in place of one that does not see; what began or ended meanwhile is found by a look at /proc.
+    fn start_again(&mut self, watch: &mut dyn FnMut(&Event)) {
+        self.losses(watch);
+        let counts =
+            self.probe.as_ref().map(|probe| serde_json::to_value(probe.counts()).unwrap_or_default());
+        match Probe::start(&self.options) {
+            Ok(probe) => {
+                self.earlier.extend(counts);
+                self.thaw = Thaw::open(Some(&probe), &self.options.proc_root);
+                self.probe = Ok(probe);
+                let (running, _) = kernel::scan(&self.options.proc_root, self.options.boot);
+                running.iter().for_each(|event| self.keeper.take(event, watch));
+                tracing::warn!("the probe was started again");
+            }
+            Err(failure) => tracing::error!("the probe cannot be started again: {failure}"),
+        }
+    }
+
+    /// Gaps and losses that touch the time from `since` up to now, those that go on among them.
+    pub(super) fn gaps(&self, since: Timestamp, now: Timestamp) -> Vec<Event> {
+        let mut all = self.keeper.gaps(since, now);
+        all.extend(self.vigil.open().map(|gap| self.keeper.own_event(now, Action::Gap(gap.clone()))));
+        all
+    }
+
     /// Writes down what the kernel's side has lost since the last call.
     fn losses(&mut self, watch: &mut dyn FnMut(&Event)) {
         let losses = self.probe.as_mut().map(Probe::losses).unwrap_or_default();
+        let misled = self.probe.as_mut().is_ok_and(Probe::was_misled);
+        let now = Timestamp::now();
+        let mut blind = Vec::new();
+        if misled {
+            let reason =
+                "somebody changed the probe's map; until it was set right, no process was seen".to_owned();
+            blind.push(Gap { since: self.looked, reason });
+        }
+        self.looked = now;
         for loss in losses {
+            if loss.place == "sequence" {
+                let reason = format!("{} ({}): somebody else may read the ring", loss.detail, loss.count);
+                blind.push(Gap { since: loss.since, reason });
+            }
             tracing::warn!(place = loss.place, count = loss.count, "events lost: {}", loss.detail);
-            let event = self.keeper.own_event(Timestamp::now(), Action::Loss(loss));
+            let event = self.keeper.own_event(now, Action::Loss(loss));
             self.keeper.take(&event, watch);
         }
+        self.tell(blind, watch);
     }
 
     /// The last words: what was lost up to now, and how much was kept in all.
@@ -167,7 +247,7 @@ impl Sight {
     pub(super) fn counts(&self) -> Value {
         let kernel =
             self.probe.as_ref().ok().map(|probe| serde_json::to_value(probe.counts()).unwrap_or_default());
-        json!({ "kernel": kernel, "recorder": self.keeper.counts, "processes_forgotten": self.keeper.tree.forgotten() })
+        json!({ "kernel": kernel, "earlier_probes": self.earlier, "recorder": self.keeper.counts, "processes_forgotten": self.keeper.tree.forgotten() })
     }
 
     /// Whether the probe is attached.
