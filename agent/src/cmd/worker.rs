@@ -18,7 +18,7 @@ use crate::history::tree::{Bounds, Tree};
 use crate::ipc::Channel;
 use crate::system::spawn;
 use crate::trigger::resolve;
-use crate::{collect, door, plan};
+use crate::{collect, door, gate, plan};
 
 /// Reading the history back may take this part of a capture's time: the living do not wait for it.
 const READ_PART: u32 = 6;
@@ -48,6 +48,12 @@ pub enum Worker {
         /// `stasher::Limits` as JSON.
         limits: String,
     },
+    /// Answers the kernel before a file is executed (channels at descriptors 3 and 4).
+    #[command(hide = true)]
+    Gate {
+        /// `gate::message::Settings` as JSON.
+        settings: String,
+    },
     /// Speaks HTTP (channel at descriptor 3, listening socket at 4).
     #[command(hide = true)]
     Door {
@@ -67,6 +73,13 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
             let limits: stasher::Limits = serde_json::from_str(limits).map_err(Error::usage)?;
             let channel = Channel::new(inherited(spawn::FIRST)?);
             stasher::serve(&channel, folder, &limits).map_err(Error::failed)?;
+            Ok(Exit::Done)
+        }
+        Worker::Gate { settings } => {
+            let settings: gate::message::Settings = serde_json::from_str(settings).map_err(Error::usage)?;
+            let control = Channel::new(inherited(spawn::FIRST)?).without_descriptors();
+            let recorder = Channel::new(inherited(spawn::FIRST + 1)?).without_descriptors();
+            gate::run(&control, &recorder, &settings).map_err(Error::failed)?;
             Ok(Exit::Done)
         }
         Worker::Door { uid, gid } => {

@@ -3,6 +3,7 @@
 pub mod segment;
 pub mod stash;
 pub mod stasher;
+pub mod state;
 pub mod tree;
 
 /// Makes `folder` for root alone, with its parents.
