@@ -14,5 +14,6 @@ pub mod net;
 pub mod proc;
 pub mod signed;
 pub mod story;
+pub mod tiny;
 pub mod wait;
 pub mod world;

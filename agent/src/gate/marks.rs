@@ -40,8 +40,7 @@ impl Marker {
     /// Whole file systems are marked only in the initial PID namespace: elsewhere they belong to others too.
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
         let step = "open the list of mounts";
-        let mountinfo =
-            File::open("/proc/self/mountinfo").map_err(|source| Error::Io { step, source })?;
+        let mountinfo = File::open("/proc/self/mountinfo").map_err(|source| Error::Io { step, source })?;
         let file_systems = settings.file_systems && is_initial("/proc/self/ns/pid", INITIAL_PID_NAMESPACE);
         let marks = Marks { file_systems, ..Marks::default() };
         Ok(Self { mountinfo, proc: settings.proc.clone(), file_systems, marks })
@@ -98,7 +97,8 @@ impl Marker {
 
     fn mark_one(&self, group: &Group, root: BorrowedFd<'_>, mount: &Mount) -> Result<bool, Errno> {
         let place = open_point(root, mount)?;
-        let known = statx(&place, c"").map_err(|failure| Errno::from_raw(failure.raw_os_error().unwrap_or(0)))?;
+        let known =
+            statx(&place, c"").map_err(|failure| Errno::from_raw(failure.raw_os_error().unwrap_or(0)))?;
         if known.mount.is_some_and(|id| id != u64::from(mount.id)) {
             return Ok(false);
         }

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::history::state::FileState;
@@ -47,6 +48,8 @@ pub enum FromGate {
     Missed {
         /// How many.
         count: u64,
+        /// The first.
+        since: Timestamp,
     },
     /// It cannot work on this host.
     Refused {

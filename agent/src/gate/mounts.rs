@@ -56,8 +56,7 @@ mod tests {
     #[test]
     fn a_file_system_is_marked_once() {
         let all = mounts(TABLE);
-        let ids: Vec<u32> =
-            one_of_each_file_system(&watchable(&all)).iter().map(|mount| mount.id).collect();
+        let ids: Vec<u32> = one_of_each_file_system(&watchable(&all)).iter().map(|mount| mount.id).collect();
         assert_eq!(ids, [1, 5, 8]);
     }
 

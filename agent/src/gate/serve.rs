@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
+use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::{FanotifyEvent, MaskFlags};
@@ -35,8 +36,9 @@ struct Gate<'a> {
     table: Table,
     control: &'a Channel,
     recorder: &'a Channel,
-    /// Files that were executed and not handed over since the channel was full.
+    /// Files that were executed and not handed over since the channel was full, and the first one's time.
     missed: u64,
+    since: Timestamp,
 }
 
 /// What happened to a file that was to be handed over.
@@ -56,7 +58,7 @@ pub fn run(control: &Channel, recorder: &Channel, settings: &Settings) -> Result
         }
     };
     let table = Table::new(FILES_MAX);
-    let mut gate = Gate { group, marker, table, control, recorder, missed: 0 };
+    let mut gate = Gate { group, marker, table, control, recorder, missed: 0, since: Timestamp::now() };
     gate.take_ourselves();
     gate.mark()?;
     while gate.turn()? {}
@@ -151,6 +153,7 @@ impl Gate<'_> {
             }
             Err(failure) => {
                 if self.missed == 0 {
+                    self.since = Timestamp::now();
                     tracing::warn!("executables are not handed over: {failure}");
                 }
                 // A write that is not told of is found at the next execution.
@@ -174,7 +177,8 @@ impl Gate<'_> {
 
     /// Says what was missed, once there is room again.
     fn account(&mut self) {
-        if self.missed > 0 && self.control.try_send(&FromGate::Missed { count: self.missed }, &[]).is_ok() {
+        let missed = FromGate::Missed { count: self.missed, since: self.since };
+        if self.missed > 0 && self.control.try_send(&missed, &[]).is_ok() {
             self.missed = 0;
         }
     }
@@ -218,7 +222,9 @@ impl Gate<'_> {
         let goes_on = loop {
             match self.recorder.try_recv::<Forget>() {
                 Ok(Some((Forget { states }, _))) => {
-                    for state in states.iter().filter(|state| self.table.contains(state)).copied().collect::<Vec<_>>() {
+                    for state in
+                        states.iter().filter(|state| self.table.contains(state)).copied().collect::<Vec<_>>()
+                    {
                         forgotten |= self.table.forget(state.file());
                     }
                 }

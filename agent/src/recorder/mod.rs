@@ -4,8 +4,10 @@
 //! hang (collecting, sealing, hashing files, HTTP) happens in other processes.
 
 mod captures;
+mod descriptors;
 mod door;
 pub mod facts;
+mod gate;
 mod helper;
 mod keeper;
 mod local;
@@ -121,7 +123,7 @@ impl Recorder {
         let store = config.paths.bundles();
         crate::store::Store::open(&store)?;
         let clients = local::Clients::listen(&config.paths.socket)?;
-        let mut sight = sight::Sight::open(&config, facts.boot)?;
+        let mut sight = sight::Sight::open(&config, &facts, wake.clone())?;
         let records = config.paths.state.join("captures");
         let captures = captures::Captures::open(&store, &records, &config.captures, key, wake.clone())
             .map_err(io(format!("open the store {}", store.display())))?;

@@ -1,20 +1,28 @@
 //! Where events come from: the probe, a first look at /proc, and the stasher's answers.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::sys::eventfd::EventFd;
 use serde_json::{Value, json};
 
-use super::Error;
+use super::facts::Host;
+use super::gate::{Gate, Happening};
 use super::helper::Helper;
 use super::keeper::{self, Keeper};
+use super::{Error, descriptors};
 use crate::config::Config;
-use crate::event::{Action, BootId, Event};
+use crate::event::{Action, Event};
+use crate::gate::message::Settings;
+use crate::history::stash::Stash;
 use crate::kernel::{self, Probe};
 
 /// How often losses are asked for.
 const LOSSES: Duration = Duration::from_millis(500);
+/// Files on their way to the stash may hold this part of the descriptors that the recorder may have.
+const DESCRIPTORS_PART: usize = 5;
 
 /// Probe and keeper.
 pub(super) struct Sight {
@@ -22,13 +30,16 @@ pub(super) struct Sight {
     pub(super) keeper: Keeper,
     probe: Result<Probe, String>,
     stasher: Helper,
+    gate: Gate,
+    /// When it was last found to be gone, until the next one watches.
+    gate_down: Option<Timestamp>,
     losses_asked: Instant,
 }
 
 impl Sight {
     /// Reads the history back, attaches the probe, then looks at what already runs.
-    pub(super) fn open(config: &Config, boot: BootId) -> Result<Self, Error> {
-        let paths = &config.paths;
+    pub(super) fn open(config: &Config, host: &Host, wake: Arc<EventFd>) -> Result<Self, Error> {
+        let (paths, boot) = (&config.paths, host.boot);
         let options = kernel::Options { boot, proc_root: paths.proc.clone(), btf: None };
         let probe = Probe::start(&options).map_err(|failure| failure.to_string());
         if let Err(reason) = &probe {
@@ -37,19 +48,32 @@ impl Sight {
             );
         }
         let own = keeper::own_process(&paths.proc, boot);
-        let mut keeper = Keeper::restore(&paths.history(), &paths.proc, own, Timestamp::now())?;
+        let mut keeper = Keeper::restore(
+            &paths.history(),
+            &paths.proc,
+            own,
+            Stash::new(descriptors::raise() / DESCRIPTORS_PART),
+            Timestamp::now(),
+        )?;
         let stash = paths.stash();
         let limits = serde_json::to_string(&config.stash).unwrap_or_default();
         let mut stasher = Helper::new("stasher", vec![stash.into(), limits.into()]);
         keeper.connect_stasher(stasher.start(), &mut |_| {});
+        let file_systems = config.gate.file_systems && host.initial_pid_namespace;
+        let settings = Settings { proc: paths.proc.clone(), file_systems };
+        let gate = if config.gate.enabled { Gate::start(settings, wake) } else { Gate::off() };
+        let mut sight = Self { keeper, probe, stasher, gate, gate_down: None, losses_asked: Instant::now() };
+        // What is executed from here on is asked for; what ran before is found by looking.
+        let happenings = sight.gate.await_marks();
+        sight.follow_gate(happenings, &mut |_| {});
         let (running, unread) = kernel::scan(&paths.proc, boot);
         for reason in unread {
             tracing::debug!("a process could not be looked at: {reason}");
         }
         for event in &running {
-            keeper.take(event, &mut |_| {});
+            sight.keeper.take(event, &mut |_| {});
         }
-        Ok(Self { keeper, probe, stasher, losses_asked: Instant::now() })
+        Ok(sight)
     }
 
     /// Writes down that the recorder started, and with what sight.
@@ -73,6 +97,9 @@ impl Sight {
 
     /// Takes what is there; returns how many events the probe gave.
     pub(super) fn drain(&mut self, now: Instant, watch: &mut dyn FnMut(&Event)) -> usize {
+        let happenings = self.gate.turn();
+        self.follow_gate(happenings, watch);
+        self.keeper.stash.turn();
         let keeper = &mut self.keeper;
         let mut count = 0;
         if let Ok(probe) = &mut self.probe {
@@ -97,6 +124,41 @@ impl Sight {
         }
         self.keeper.tick(now, watch);
         count
+    }
+
+    /// Takes files from the gate as long as it is there, and writes down when it was not.
+    fn follow_gate(&mut self, happenings: Vec<Happening>, watch: &mut dyn FnMut(&Event)) {
+        let keeper = &mut self.keeper;
+        for happening in happenings {
+            let gap = match happening {
+                Happening::Up(channel) => {
+                    keeper.stash.connect_gate(Some(channel));
+                    continue;
+                }
+                Happening::Marks(marks) => {
+                    marks.refused.iter().for_each(|words| tracing::warn!("the gate does not watch {words}"));
+                    let Some(since) = self.gate_down.take() else { continue };
+                    (since, "there was no gate; executables were taken by /proc meanwhile".to_owned())
+                }
+                Happening::Down { since, reason } => {
+                    keeper.stash.connect_gate(None);
+                    tracing::error!("{reason}; it is started again");
+                    self.gate_down = Some(Timestamp::now());
+                    (since, format!("{reason}; executables were taken by /proc meanwhile"))
+                }
+                Happening::Missed { count, since } => {
+                    let words = "executables were not handed over by the gate, which was too fast for the stash; \
+                                 they were taken by /proc where the process lived long enough";
+                    (since, format!("{count} {words}"))
+                }
+                Happening::Refused(reason) => {
+                    keeper.stash.connect_gate(None);
+                    tracing::error!("no gate on this host: {reason}; executables are taken by /proc");
+                    continue;
+                }
+            };
+            keeper.gap(gap.0, gap.1, watch);
+        }
     }
 
     /// Takes all that has happened up to now. A flood may go on for ever: it ends after as many records as the ring can
@@ -138,7 +200,14 @@ impl Sight {
     /// What to wait for.
     pub(super) fn descriptors(&self, with_ring: bool) -> impl Iterator<Item = BorrowedFd<'_>> {
         let ring = self.probe.as_ref().ok().filter(|_| with_ring).map(Probe::as_fd);
-        ring.into_iter().chain(self.keeper.stash.channel().map(AsFd::as_fd))
+        // As with the ring: while events come, files are taken together with them.
+        let gate = self.keeper.stash.gate().filter(|_| with_ring).map(AsFd::as_fd);
+        ring.into_iter().chain(gate).chain(self.keeper.stash.channel().map(AsFd::as_fd))
+    }
+
+    /// What the gate does.
+    pub(super) fn gate_report(&self) -> Value {
+        self.gate.report()
     }
 
     /// What the probe says of itself, or why there is none.

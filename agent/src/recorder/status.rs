@@ -148,6 +148,7 @@ impl Recorder {
             "boot": self.facts.boot,
             "sight": self.sight.words(),
             "probe": self.sight.report(),
+            "gate": self.sight.gate_report(),
             "counts": self.sight.counts(),
             "processes": self.sight.keeper.tree.len(),
             "captures": { "running": running, "waiting": waiting },
