@@ -13,6 +13,7 @@ pub mod living;
 pub mod net;
 pub mod proc;
 pub mod signed;
+pub mod storm;
 pub mod story;
 pub mod tiny;
 pub mod wait;

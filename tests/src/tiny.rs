@@ -21,8 +21,18 @@ pub struct Tiny {
 impl Tiny {
     /// Writes number `number` into `folder`.
     pub fn write(folder: &Path, number: u32) -> Result<Self> {
+        Self::make(folder, number, UNLINK)
+    }
+
+    /// The same, of a program that stays where it is.
+    pub fn lasting(folder: &Path, number: u32) -> Result<Self> {
+        // getpid takes no arguments and does no harm.
+        Self::make(folder, number, GETPID)
+    }
+
+    fn make(folder: &Path, number: u32, first: u8) -> Result<Self> {
         let code = u8::try_from(number % 251)?;
-        let content = elf(number, code);
+        let content = elf(number, code, first);
         let path = folder.join(number.to_string());
         fs::write(&path, &content).with_context(|| format!("write {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
@@ -41,8 +51,12 @@ const HEADERS: usize = 64 + 56;
 const CODE: usize = 24;
 const BASE: u64 = 0x40_0000;
 
-/// unlink(argv[0]); exit(code); then the number, so that no two are equal (elf(5)).
-fn elf(number: u32, code: u8) -> Vec<u8> {
+/// System calls of x86-64.
+const UNLINK: u8 = 87;
+const GETPID: u8 = 39;
+
+/// `first`(argv[0]); exit(code); then the number, so that no two are equal (elf(5)).
+fn elf(number: u32, code: u8, first: u8) -> Vec<u8> {
     let (entry, size) = (BASE + HEADERS as u64, BYTES as u64);
     let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     // An executable for x86-64.
@@ -57,8 +71,8 @@ fn elf(number: u32, code: u8) -> Vec<u8> {
     for word in [0, BASE, BASE, size, size, 0x1000] {
         file.extend(word.to_le_bytes());
     }
-    // mov rdi, [rsp+8]; mov eax, 87 (unlink); syscall
-    file.extend([0x48, 0x8b, 0x7c, 0x24, 0x08, 0xb8, 87, 0, 0, 0, 0x0f, 0x05]);
+    // mov rdi, [rsp+8]; mov eax, first; syscall
+    file.extend([0x48, 0x8b, 0x7c, 0x24, 0x08, 0xb8, first, 0, 0, 0, 0x0f, 0x05]);
     // mov edi, code; mov eax, 60 (exit); syscall
     file.extend([0xbf, code, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05]);
     file.extend(number.to_le_bytes());
@@ -80,5 +94,8 @@ mod tests {
             assert_eq!(status.code(), Some(i32::from(tiny.code)));
             assert!(!tiny.path.exists());
         }
+        let lasting = Tiny::lasting(folder.path(), 7).unwrap();
+        let status = std::process::Command::new(&lasting.path).status().unwrap();
+        assert!(status.code() == Some(7) && lasting.path.exists());
     }
 }
