@@ -47,6 +47,10 @@ pub enum Worker {
         folder: PathBuf,
         /// `stasher::Limits` as JSON.
         limits: String,
+        /// The host's procfs.
+        proc: PathBuf,
+        /// The host's root.
+        root: PathBuf,
     },
     /// Answers the kernel before a file is executed (channels at descriptors 3 and 4).
     #[command(hide = true)]
@@ -69,10 +73,11 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
     match worker {
         Worker::Collect { id } => collect(*id),
         Worker::Seal { id } => close(*id),
-        Worker::Stasher { folder, limits } => {
+        Worker::Stasher { folder, limits, proc, root } => {
             let limits: stasher::Limits = serde_json::from_str(limits).map_err(Error::usage)?;
             let channel = Channel::new(inherited(spawn::FIRST)?);
-            stasher::serve(&channel, folder, &limits).map_err(Error::failed)?;
+            let places = stasher::Places { proc: proc.clone(), root: root.clone() };
+            stasher::serve(&channel, folder, &limits, &places).map_err(Error::failed)?;
             Ok(Exit::Done)
         }
         Worker::Gate { settings } => {

@@ -36,3 +36,8 @@ pub enum Error {
 fn failed(step: &'static str) -> impl FnOnce(nix::errno::Errno) -> Error {
     move |errno| Error::Io { step, source: errno.into() }
 }
+
+/// Whether the kernel would ask us (`CONFIG_FANOTIFY_ACCESS_PERMISSIONS`, `CAP_SYS_ADMIN`). Nothing is marked for it.
+pub fn is_possible() -> Result<(), Error> {
+    group::Group::new().map(drop)
+}

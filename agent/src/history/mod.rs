@@ -1,5 +1,8 @@
 //! The flight recorder: tree in memory, segments on disk, stash.
 
+pub(crate) mod packages;
+pub mod policy;
+pub mod script;
 pub mod segment;
 pub mod stash;
 pub mod stasher;

@@ -4,24 +4,28 @@
 mod handed;
 mod handle;
 mod known;
+mod later;
+mod pending;
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use self::handed::Handed;
 use self::handle::{Kinds, handle};
 use self::known::{Known, Outcome};
-use super::stasher::{Answer, Ask};
-use super::state::{FileId, FileState};
+use self::later::Later;
+use self::pending::{Pending, Runner, What};
+use super::policy::Accounts;
+use super::script;
+use super::stasher::Answer;
+use super::state::FileState;
 use crate::event::{Image, ProcessId, Skipped, Stashed};
 use crate::gate::message::{Forget, HandOver};
 use crate::ipc;
 use crate::text::Bytes;
 
-/// Files that may wait for the stasher where the number of descriptors is not known.
-const PENDING: usize = 256;
 /// Processes that wait for one file; the next one asks again.
 const PROCESSES_MAX: usize = 1024;
 /// Files of which it is remembered what became of them.
@@ -33,11 +37,32 @@ const TRIES_MAX: u8 = 2;
 /// States that the gate is told of in one message.
 const FORGET_CHUNK: usize = 256;
 
+/// How the stash is to work.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Files that may wait for the stasher, each with a descriptor of the recorder.
+    pub pending: usize,
+    /// Keep the scripts that interpreters are given.
+    pub scripts: bool,
+    /// Keep shared objects from odd places.
+    pub libraries: bool,
+    /// The recorder's own mount namespace, by its inode number; 0 where it is not known.
+    pub mounts: u32,
+    /// Accounts that services run as.
+    pub accounts: Accounts,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { pending: 256, scripts: false, libraries: false, mounts: 0, accounts: Accounts::default() }
+    }
+}
+
 /// What is asked of the stasher at the moment, and what it answered before.
 pub struct Stash {
+    options: Options,
     stasher: Option<ipc::Channel>,
     gate: Option<ipc::Channel>,
-    limit: usize,
     next: u64,
     pending: HashMap<u64, Pending>,
     /// Of these, not yet sent.
@@ -45,20 +70,12 @@ pub struct Stash {
     asked: HashMap<FileState, u64>,
     known: Known,
     handed: Handed,
+    later: Later,
     kinds: Kinds,
     /// What the gate has to hand over again.
     forget: Vec<FileState>,
     /// When the stasher last gave a sign, or was first asked after it owed nothing.
     sign: Option<Instant>,
-}
-
-/// One file that the stasher has or gets, and the processes that run it.
-struct Pending {
-    file: OwnedFd,
-    state: FileState,
-    path: Bytes,
-    processes: Vec<(ProcessId, Bytes)>,
-    tries: u8,
 }
 
 /// What became of one request.
@@ -74,23 +91,24 @@ pub enum Kept {
 
 impl Default for Stash {
     fn default() -> Self {
-        Self::new(PENDING)
+        Self::new(Options::default())
     }
 }
 
 impl Stash {
-    /// At most about `limit` files wait for the stasher, each with an open descriptor.
-    pub fn new(limit: usize) -> Self {
+    /// An empty one, that speaks to nobody yet.
+    pub fn new(options: Options) -> Self {
         Self {
+            options,
             stasher: None,
             gate: None,
-            limit,
             next: 0,
             pending: HashMap::new(),
             queue: VecDeque::new(),
             asked: HashMap::new(),
             known: Known::new(KNOWN_MAX),
             handed: Handed::default(),
+            later: Later::default(),
             kinds: Kinds::default(),
             forget: Vec::new(),
             sign: None,
@@ -125,6 +143,11 @@ impl Stash {
         self.gate = channel;
     }
 
+    /// Whom services run as from now on.
+    pub fn set_accounts(&mut self, accounts: Accounts) {
+        self.options.accounts = accounts;
+    }
+
     /// Whether the stasher still owes answers.
     pub fn is_waiting(&self) -> bool {
         !self.pending.is_empty()
@@ -143,56 +166,100 @@ impl Stash {
 
     /// The gate's channel, to wait for files, while there is room for them.
     pub fn gate(&self) -> Option<&ipc::Channel> {
-        self.gate.as_ref().filter(|_| self.pending.len() < self.limit)
+        self.gate.as_ref().filter(|_| self.pending.len() < self.options.pending)
     }
 
-    /// Takes the executable of a process that has just been seen. What is not returned comes later.
+    /// Takes the executable of a process that has just been seen, and the script it runs. What is not returned comes
+    /// later.
     pub fn take(&mut self, proc: &Path, process: ProcessId, image: &Image) -> Vec<Kept> {
+        let service = self.options.accounts.is_service(image.uid);
+        let runner = Runner { process, executable: image.executable.clone(), service };
         let mut claimed = self.handed.claim(process.pid, image);
         if claimed.is_empty() && self.gate.is_some() {
             // The gate hands over before the exec goes on: if it did, the message is there by now.
-            self.hand_overs(self.limit.saturating_mul(2));
+            self.hand_overs(self.options.pending.saturating_mul(2));
             claimed = self.handed.claim(process.pid, image);
         }
-        if !claimed.is_empty() {
-            return claimed
-                .into_iter()
-                .filter_map(|(state, path)| self.claim(&state, process, path))
-                .collect();
+        // With a script that is executed itself, the gate was asked about it first.
+        if self.options.scripts && claimed.len() < 2 {
+            self.script(&runner, image);
         }
-        let no = |reason: String| vec![Kept::No(process, image.executable.clone(), reason)];
-        let (file, state) = match handle(proc, process.pid, image, &mut self.kinds) {
-            Ok(opened) => opened,
-            Err(reason) => {
-                // The gate had nothing new to say of it.
-                let known = self.gate.as_ref().and_then(|_| self.known_file((image.device, image.inode)));
-                return match known {
-                    Some(state) => {
-                        self.claim(&state, process, image.executable.clone()).into_iter().collect()
-                    }
-                    None => no(reason),
-                };
-            }
-        };
-        if self.stasher.is_none() {
-            return no("the stasher does not run".to_owned());
+        if self.options.libraries {
+            self.later.insert(process, Instant::now());
         }
-        if !self.is_asked_or_known(&state) {
-            if self.pending.len() >= self.limit {
-                return no(format!("{} files wait for the stasher already", self.limit));
-            }
-            self.ask(file, state, image.executable.clone());
+        if claimed.is_empty() {
+            return self.by_proc(proc, image, runner).into_iter().collect();
         }
-        self.claim(&state, process, image.executable.clone()).into_iter().collect()
+        let claim = |(state, executable)| self.claim(&state, Runner { executable, ..runner.clone() });
+        claimed.into_iter().filter_map(claim).collect()
     }
 
     /// The process ended: what it was about to execute, and did not, is nobody's.
     pub fn ended(&mut self, pid: u32) {
         self.handed.ended(pid);
+        self.later.ended(pid);
+    }
+
+    /// Takes what the gate has handed over, as long as there is room; looks at processes whose time has come.
+    pub fn turn(&mut self, now: Instant) {
+        self.hand_overs(self.options.pending);
+        while self.pending.len() < self.options.pending
+            && let Some(process) = self.later.due(now)
+        {
+            let runner = Runner { process, executable: Bytes::default(), service: false };
+            self.ask(What::Libraries, None, Bytes::default(), vec![runner]);
+        }
+        self.pump();
+    }
+
+    /// Reads the answers that are there. `Err` means that the stasher is gone.
+    pub fn answers(&mut self) -> Result<Vec<Kept>, ipc::Error> {
+        let mut all = Vec::new();
+        while let Some(channel) = self.stasher.as_ref() {
+            let answer = match channel.try_recv::<Answer>() {
+                Ok(Some((answer, _))) => answer,
+                Ok(None) => return Err(ipc::Error::Truncated),
+                Err(ipc::Error::WouldBlock) => break,
+                Err(failure) => return Err(failure),
+            };
+            self.sign = Some(Instant::now());
+            all.extend(self.answered(answer));
+        }
+        self.pump();
+        Ok(all)
+    }
+
+    fn answered(&mut self, answer: Answer) -> Vec<Kept> {
+        match answer {
+            Answer::Kept { ticket, sha256, size } => {
+                self.settled(ticket, Outcome::Kept { sha256, size }, false)
+            }
+            Answer::Skipped { ticket, reason } => {
+                self.settled(ticket, Outcome::Skipped { reason, said: false }, false)
+            }
+            Answer::Failed { ticket, reason, again } => {
+                self.settled(ticket, Outcome::Failed { reason }, again)
+            }
+            Answer::Library { ticket, path, sha256, size } => {
+                let runner = self.pending.get(&ticket).and_then(|pending| pending.runners.first());
+                let process = runner.map(|runner| runner.process);
+                let stashed = Stashed { sha256, size, executable: path };
+                process.map(|process| Kept::Yes(process, stashed)).into_iter().collect()
+            }
+            Answer::Done { ticket } => {
+                self.pending.remove(&ticket);
+                Vec::new()
+            }
+            Answer::Evicted { sha256 } => {
+                let gone = self.known.forget_contents(&sha256);
+                self.forget.extend(gone);
+                Vec::new()
+            }
+        }
     }
 
     /// Takes what the gate has handed over, as long as fewer than `limit` files wait.
-    pub fn hand_overs(&mut self, limit: usize) {
+    fn hand_overs(&mut self, limit: usize) {
         while self.pending.len() < limit
             && let Some(gate) = &self.gate
         {
@@ -213,96 +280,112 @@ impl Stash {
             if let Some(file) = files.into_iter().next()
                 && !self.is_asked_or_known(&state)
             {
-                self.ask(file, state, path);
+                self.ask(What::File(file), Some(state), path, Vec::new());
             }
         }
         self.tell_gate();
     }
 
-    /// Takes what the gate has handed over, as long as there is room.
-    pub fn turn(&mut self) {
-        self.hand_overs(self.limit);
-        self.pump();
-    }
-
-    /// Reads the answers that are there. `Err` means that the stasher is gone.
-    pub fn answers(&mut self) -> Result<Vec<Kept>, ipc::Error> {
-        let mut all = Vec::new();
-        while let Some(channel) = self.stasher.as_ref() {
-            let answer = match channel.try_recv::<Answer>() {
-                Ok(Some((answer, _))) => answer,
-                Ok(None) => return Err(ipc::Error::Truncated),
-                Err(ipc::Error::WouldBlock) => break,
-                Err(failure) => return Err(failure),
+    /// Without a word of the gate: by /proc, while the process lives.
+    fn by_proc(&mut self, proc: &Path, image: &Image, runner: Runner) -> Option<Kept> {
+        let no = |runner: Runner, reason| Some(Kept::No(runner.process, runner.executable, reason));
+        let (file, state): (OwnedFd, FileState) =
+            match handle(proc, runner.process.pid, image, &mut self.kinds) {
+                Ok(opened) => opened,
+                Err(reason) => {
+                    // The gate had nothing new to say of it.
+                    let file = (image.device, image.inode);
+                    let known = self.gate.as_ref().and_then(|_| self.known.state(file));
+                    return match known.filter(|state| state.inode != 0) {
+                        Some(state) => self.claim(&state, runner),
+                        None => no(runner, reason),
+                    };
+                }
             };
-            self.sign = Some(Instant::now());
-            all.extend(match answer {
-                Answer::Kept { ticket, sha256, size, evicted } => {
-                    let gone = self.known.forget_contents(&evicted);
-                    self.forget.extend(gone);
-                    self.settled(ticket, Outcome::Kept { sha256, size }, false)
-                }
-                Answer::Skipped { ticket, reason } => {
-                    self.settled(ticket, Outcome::Skipped { reason, said: false }, false)
-                }
-                Answer::Failed { ticket, reason, again } => {
-                    self.settled(ticket, Outcome::Failed { reason }, again)
-                }
-            });
+        if self.stasher.is_none() {
+            return no(runner, "the stasher does not run".to_owned());
         }
-        self.pump();
-        Ok(all)
+        if !self.is_asked_or_known(&state) {
+            let most = self.options.pending;
+            if self.pending.len() >= most {
+                return no(runner, format!("{most} files wait for the stasher already"));
+            }
+            self.ask(What::File(file), Some(state), runner.executable.clone(), Vec::new());
+        }
+        self.claim(&state, runner)
     }
 
-    /// A file is settled; what that means for the processes that run it. With `again` it is taken anew next time.
-    fn settled(&mut self, ticket: u64, outcome: Outcome, again: bool) -> Vec<Kept> {
-        let Some(Pending { state, processes, .. }) = self.pending.remove(&ticket) else { return Vec::new() };
+    /// Asks for the script of an interpreter. This is best effort: there must be room to spare.
+    fn script(&mut self, runner: &Runner, image: &Image) {
+        let Some(path) = script::script(image) else { return };
+        if self.stasher.is_some() && self.pending.len() < self.options.pending / 2 {
+            let ours = image.namespaces.mnt != 0 && image.namespaces.mnt == self.options.mounts;
+            let runner = Runner { executable: path.clone(), ..runner.clone() };
+            self.ask(What::Script { ours, always: runner.service }, None, path, vec![runner]);
+        }
+    }
+
+    /// A question is settled; what that means for the processes it is about. With `again` it is taken anew next time.
+    fn settled(&mut self, ticket: u64, mut outcome: Outcome, again: bool) -> Vec<Kept> {
+        let Some(Pending { state, path, runners, .. }) = self.pending.remove(&ticket) else {
+            return Vec::new();
+        };
+        let size = state.map_or(0, |state| state.size);
+        let is_skipped = matches!(outcome, Outcome::Skipped { .. });
+        let (services, others): (Vec<_>, Vec<_>) =
+            runners.into_iter().partition(|runner| is_skipped && runner.service);
+        let all = others.into_iter().filter_map(|runner| kept(&mut outcome, size, runner)).collect();
+        let Some(state) = state else { return all };
         self.asked.remove(&state);
-        let mut outcome = outcome;
-        let all = processes
-            .into_iter()
-            .filter_map(|(process, executable)| kept(&mut outcome, state.size, process, executable))
-            .collect();
         if again {
             self.forget.push(state);
         } else {
             let forgotten = self.known.insert(state, outcome);
             self.forget.extend(forgotten);
         }
+        if !services.is_empty() {
+            self.ask(What::Owned, Some(state), path, services);
+        }
         all
     }
 
     /// This process runs that file.
-    fn claim(&mut self, state: &FileState, process: ProcessId, executable: Bytes) -> Option<Kept> {
-        if let Some(outcome) = self.known.get(state) {
-            return kept(outcome, state.size, process, executable);
+    fn claim(&mut self, state: &FileState, runner: Runner) -> Option<Kept> {
+        if let Some(pending) = self.asked.get(state).and_then(|ticket| self.pending.get_mut(ticket)) {
+            if pending.runners.len() < PROCESSES_MAX {
+                pending.runners.push(runner);
+                return None;
+            }
+            let reason = "too many processes wait for its file".to_owned();
+            return Some(Kept::No(runner.process, runner.executable, reason));
         }
-        let pending = self.asked.get(state).and_then(|ticket| self.pending.get_mut(ticket));
-        match pending.filter(|pending| pending.processes.len() < PROCESSES_MAX) {
-            Some(pending) => {
-                pending.processes.push((process, executable));
+        match self.known.get(state) {
+            Some(Outcome::Skipped { .. }) if runner.service => {
+                self.ask(What::Owned, Some(*state), runner.executable.clone(), vec![runner]);
                 None
             }
-            None => Some(Kept::No(process, executable, "too many processes wait for its file".to_owned())),
+            Some(outcome) => kept(outcome, state.size, runner),
+            None => {
+                let reason = "its file could not be kept when it was handed over".to_owned();
+                Some(Kept::No(runner.process, runner.executable, reason))
+            }
         }
-    }
-
-    fn known_file(&self, file: FileId) -> Option<FileState> {
-        self.known.state(file).filter(|state| state.inode != 0)
     }
 
     fn is_asked_or_known(&mut self, state: &FileState) -> bool {
         self.asked.contains_key(state) || self.known.get(state).is_some()
     }
 
-    fn ask(&mut self, file: OwnedFd, state: FileState, path: Bytes) {
+    fn ask(&mut self, what: What, state: Option<FileState>, path: Bytes, runners: Vec<Runner>) {
         let ticket = self.next;
         self.next = self.next.wrapping_add(1);
         if self.pending.is_empty() {
             self.sign = Some(Instant::now());
         }
-        self.pending.insert(ticket, Pending { file, state, path, processes: Vec::new(), tries: 0 });
-        self.asked.insert(state, ticket);
+        self.pending.insert(ticket, Pending { what, state, path, runners, tries: 0 });
+        if let Some(state) = state {
+            self.asked.insert(state, ticket);
+        }
         self.queue.push_back(ticket);
         self.pump();
     }
@@ -310,9 +393,11 @@ impl Stash {
     /// Sends what waits, as long as the stasher takes it.
     fn pump(&mut self) {
         while let (Some(ticket), Some(channel)) = (self.queue.front().copied(), &self.stasher) {
-            if let Some(pending) = self.pending.get_mut(&ticket) {
-                let ask = Ask::File { ticket, path: pending.path.clone(), always: false };
-                if channel.try_send(&ask, &[pending.file.as_fd()]).is_err() {
+            if let Some(pending) = self.pending.get_mut(&ticket)
+                && let Some(ask) = pending.ask(ticket)
+            {
+                let file: Vec<_> = pending.file().into_iter().collect();
+                if channel.try_send(&ask, &file).is_err() {
                     // Full; or gone, which the answers show.
                     return;
                 }
@@ -339,7 +424,8 @@ impl Stash {
 }
 
 /// What `outcome` means for one process; a file that is left out on purpose is said once.
-fn kept(outcome: &mut Outcome, size: u64, process: ProcessId, executable: Bytes) -> Option<Kept> {
+fn kept(outcome: &mut Outcome, size: u64, runner: Runner) -> Option<Kept> {
+    let Runner { process, executable, .. } = runner;
     match outcome {
         Outcome::Kept { sha256, size } => {
             Some(Kept::Yes(process, Stashed { sha256: sha256.clone(), size: *size, executable }))

@@ -1,11 +1,14 @@
 //! The stasher: an expendable process that hashes, compresses and keeps the files it is handed.
 //!
-//! It gets descriptors, never paths. A file it cannot finish costs that file, not the recorder. Files are named, and
-//! answered, in batches: many small ones share one wait for the disk.
+//! Executables come as descriptors; scripts and shared objects it looks for itself, where a name may lead anywhere. A
+//! file it cannot finish costs that file, not the recorder. Files are named, and answered, in batches: many small ones
+//! share one wait for the disk.
 
 mod batch;
 mod copy;
+mod find;
 mod shelf;
+mod work;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +19,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
-use self::batch::Keeper;
+pub use self::find::Places;
+use self::work::Worker;
+use super::state::FileState;
+use crate::event::ProcessId;
 use crate::ipc;
 use crate::text::Bytes;
 
@@ -33,26 +39,80 @@ pub struct Limits {
     pub bytes: u64,
     /// Bytes of one file, plain; a larger one is not kept.
     pub file_bytes: u64,
+    /// Leave out what the distribution's packages brought, unless it is odd or a service runs it.
+    pub skip_packages: bool,
+    /// A file that was written in the last minutes is always kept.
+    pub recent_minutes: u32,
+    /// Keep the scripts that interpreters are given.
+    pub scripts: bool,
+    /// Keep shared objects from places where others than root can have put them.
+    pub libraries: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 2 << 30, file_bytes: 256 << 20 }
+        Self {
+            bytes: 2 << 30,
+            file_bytes: 256 << 20,
+            skip_packages: true,
+            recent_minutes: 10,
+            scripts: true,
+            libraries: true,
+        }
     }
 }
 
 /// What is asked of the stasher.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Ask {
-    /// One file to keep; its descriptor travels along.
+    /// An executable to keep; its descriptor travels along.
     File {
         /// Returned with the answer.
         ticket: u64,
         /// The path it is run by.
         path: Bytes,
-        /// Take it, whatever the policy says.
+    },
+    /// An executable of a package that was left out before.
+    Owned {
+        /// Returned with the answer.
+        ticket: u64,
+        /// Its path, which the package has.
+        path: Bytes,
+        /// It must still be in this state.
+        state: FileState,
+    },
+    /// The script that a process runs.
+    Script {
+        /// Returned with the answer.
+        ticket: u64,
+        /// Which process.
+        process: ProcessId,
+        /// Absolute, in the process's own mounts.
+        path: Bytes,
+        /// The process's mounts are ours.
+        ours: bool,
+        /// Keep it, even if a package brought it.
         always: bool,
     },
+    /// The shared objects that a process has mapped.
+    Libraries {
+        /// Returned with the answer.
+        ticket: u64,
+        /// Which process.
+        process: ProcessId,
+    },
+}
+
+impl Ask {
+    /// Its number.
+    pub fn ticket(&self) -> u64 {
+        match *self {
+            Self::File { ticket, .. }
+            | Self::Owned { ticket, .. }
+            | Self::Script { ticket, .. }
+            | Self::Libraries { ticket, .. } => ticket,
+        }
+    }
 }
 
 /// What became of it.
@@ -66,8 +126,6 @@ pub enum Answer {
         sha256: String,
         /// Plain bytes.
         size: u64,
-        /// Hashes of files that had to go for it.
-        evicted: Vec<String>,
     },
     /// It is left out on purpose.
     Skipped {
@@ -85,6 +143,27 @@ pub enum Answer {
         /// Whether another attempt may succeed.
         again: bool,
     },
+    /// A shared object is in the stash; others may follow.
+    Library {
+        /// Of the question.
+        ticket: u64,
+        /// The path it was mapped by.
+        path: Bytes,
+        /// SHA-256 of the plain file in hexadecimal.
+        sha256: String,
+        /// Plain bytes.
+        size: u64,
+    },
+    /// There is no more to say.
+    Done {
+        /// Of the question.
+        ticket: u64,
+    },
+    /// These had to go to make room.
+    Evicted {
+        /// SHA-256 of the plain files in hexadecimal.
+        sha256: Vec<String>,
+    },
 }
 
 /// Why a file could not be kept.
@@ -98,6 +177,12 @@ enum Error {
     Changed,
     #[error("no descriptor came with the request")]
     NoDescriptor,
+    #[error("it lies on a file system whose answers can take for ever (network or FUSE)")]
+    Remote,
+    #[error("it is not a regular file")]
+    NoFile,
+    #[error("the process has ended")]
+    Gone,
     #[error("the stash is full (stash.bytes), and a capture that runs holds what is in it")]
     Held,
 }
@@ -108,24 +193,29 @@ fn error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 }
 
 /// Answers until the recorder closes the channel.
-pub fn serve(channel: &ipc::Channel, folder: &Path, limits: &Limits) -> Result<(), ipc::Error> {
-    let mut keeper = match Keeper::open(folder, limits) {
-        Ok(keeper) => keeper,
+pub fn serve(
+    channel: &ipc::Channel,
+    folder: &Path,
+    limits: &Limits,
+    places: &Places,
+) -> Result<(), ipc::Error> {
+    let mut worker = match Worker::open(folder, limits, places) {
+        Ok(worker) => worker,
         Err(failure) => return refuse_all(channel, &failure.to_string()),
     };
     let mut begun = None;
     loop {
         match next(channel, begun.map(|begun: Instant| BATCH.saturating_sub(begun.elapsed())))? {
-            Next::End => return keeper.commit(channel),
+            Next::End => return worker.commit(channel),
             Next::Nothing => {}
             Next::Ask(ask, files) => {
                 begun.get_or_insert_with(Instant::now);
-                keeper.take(&ask, files);
+                worker.take(ask, files);
             }
         }
         let is_due = begun.is_some_and(|begun| begun.elapsed() >= BATCH);
-        if is_due || keeper.waiting() >= BATCH_FILES {
-            keeper.commit(channel)?;
+        if is_due || worker.waiting() >= BATCH_FILES {
+            worker.commit(channel)?;
             begun = None;
         }
     }
@@ -157,7 +247,8 @@ fn next(channel: &ipc::Channel, timeout: Option<Duration>) -> Result<Next, ipc::
 
 /// There is no stash: every file is told so.
 fn refuse_all(channel: &ipc::Channel, reason: &str) -> Result<(), ipc::Error> {
-    while let Some((Ask::File { ticket, .. }, _)) = channel.recv::<Ask>()? {
+    while let Some((ask, _)) = channel.recv::<Ask>()? {
+        let ticket = ask.ticket();
         channel.send(&Answer::Failed { ticket, reason: reason.to_owned(), again: true }, &[])?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! A thread of its own, because the recorder's loop may itself be waiting for a helper to start, and that start for the
 //! gate's answer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
@@ -13,6 +14,7 @@ use nix::sys::eventfd::EventFd;
 use serde_json::{Value, json};
 
 use super::helper::Helper;
+use crate::event::{Action, Event};
 use crate::gate::message::{FromGate, Marks, Settings, ToGate};
 use crate::ipc::{self, Channel};
 
@@ -23,11 +25,15 @@ const UNANSWERED_MAX: u32 = 4;
 /// The time between an end and the next start: the least, and the most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// One that lived so long is started again at once when it ends.
-const LIVED: Duration = Duration::from_secs(60);
+const LIVED: Duration = Duration::from_mins(1);
 /// Bytes of hand-overs that may wait in the kernel while the recorder does something else: some thousand files.
 const WAITING_BYTES: usize = 8 << 20;
 /// Happenings, and orders, that may wait.
 const WAITING: usize = 64;
+/// Mount namespaces that are remembered.
+const NAMESPACES_MAX: usize = 4096;
+/// Looks at one namespace.
+const LOOKS_MAX: u8 = 3;
 /// How long the recorder's start waits for the first marks.
 const START: Duration = Duration::from_secs(2);
 
@@ -101,7 +107,9 @@ impl Gate {
     /// What has happened since the last call.
     pub(super) fn turn(&mut self) -> Vec<Happening> {
         let all: Vec<_> = self.happenings.iter().flat_map(Receiver::try_iter).collect();
-        all.iter().for_each(|happening| self.note(happening));
+        for happening in &all {
+            self.note(happening);
+        }
         all
     }
 
@@ -159,6 +167,30 @@ impl Gate {
         };
         if before != matches!(self.state, State::Watching(_)) {
             self.since = Timestamp::now();
+        }
+    }
+}
+
+/// The mount namespaces that were met, and how often the gate was told to look at one: its processes may be gone
+/// before it looks.
+#[derive(Default)]
+pub(super) struct Namespaces(HashMap<u32, u8>);
+
+impl Namespaces {
+    /// Has the gate look at the file systems of a namespace that is new.
+    pub(super) fn look(&mut self, event: &Event, gate: &Gate) {
+        let (Action::Exec(image) | Action::Running(image)) = &event.action else { return };
+        let mounts = image.namespaces.mnt;
+        if mounts == 0 || !gate.covers_file_systems() {
+            return;
+        }
+        if self.0.len() >= NAMESPACES_MAX && !self.0.contains_key(&mounts) {
+            self.0.clear();
+        }
+        let looks = self.0.entry(mounts).or_default();
+        if *looks < LOOKS_MAX {
+            *looks += 1;
+            gate.look_at(event.process.pid);
         }
     }
 }

@@ -201,6 +201,7 @@ impl Recorder {
 
     fn retain(&mut self) {
         self.retained = Instant::now();
+        self.sight.read_accounts(&self.config);
         let kept = &self.config.history;
         self.sight.keeper.retain(kept.bytes, kept.hours, Timestamp::now());
     }

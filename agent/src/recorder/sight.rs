@@ -1,6 +1,9 @@
 //! Where events come from: the probe, a first look at /proc, and the stasher's answers.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,20 +12,23 @@ use nix::sys::eventfd::EventFd;
 use serde_json::{Value, json};
 
 use super::facts::Host;
-use super::gate::{Gate, Happening};
+use super::gate::{Gate, Happening, Namespaces};
 use super::helper::Helper;
 use super::keeper::{self, Keeper};
 use super::{Error, descriptors};
 use crate::config::Config;
 use crate::event::{Action, Event};
 use crate::gate::message::Settings;
-use crate::history::stash::Stash;
+use crate::history::policy::Accounts;
+use crate::history::stash::{self, Stash};
 use crate::kernel::{self, Probe};
 
 /// How often losses are asked for.
 const LOSSES: Duration = Duration::from_millis(500);
 /// Files on their way to the stash may hold this part of the descriptors that the recorder may have.
 const DESCRIPTORS_PART: usize = 5;
+/// A list of accounts; more is not read.
+const PASSWD_MAX: u64 = 4 << 20;
 
 /// Probe and keeper.
 pub(super) struct Sight {
@@ -31,6 +37,7 @@ pub(super) struct Sight {
     probe: Result<Probe, String>,
     stasher: Helper,
     gate: Gate,
+    namespaces: Namespaces,
     /// When it was last found to be gone, until the next one watches.
     gate_down: Option<Timestamp>,
     losses_asked: Instant,
@@ -52,17 +59,27 @@ impl Sight {
             &paths.history(),
             &paths.proc,
             own,
-            Stash::new(descriptors::raise() / DESCRIPTORS_PART),
+            Stash::new(stash_options(config)),
             Timestamp::now(),
         )?;
         let stash = paths.stash();
         let limits = serde_json::to_string(&config.stash).unwrap_or_default();
-        let mut stasher = Helper::new("stasher", vec![stash.into(), limits.into()]);
+        let places = [paths.proc.clone().into(), paths.root.clone().into()];
+        let arguments = [stash.into(), limits.into()].into_iter().chain(places).collect();
+        let mut stasher = Helper::new("stasher", arguments);
         keeper.connect_stasher(stasher.start(), &mut |_| {});
         let file_systems = config.gate.file_systems && host.initial_pid_namespace;
         let settings = Settings { proc: paths.proc.clone(), file_systems };
         let gate = if config.gate.enabled { Gate::start(settings, wake) } else { Gate::off() };
-        let mut sight = Self { keeper, probe, stasher, gate, gate_down: None, losses_asked: Instant::now() };
+        let mut sight = Self {
+            keeper,
+            probe,
+            stasher,
+            gate,
+            namespaces: Namespaces::default(),
+            gate_down: None,
+            losses_asked: Instant::now(),
+        };
         // What is executed from here on is asked for; what ran before is found by looking.
         let happenings = sight.gate.await_marks();
         sight.follow_gate(happenings, &mut |_| {});
@@ -72,8 +89,14 @@ impl Sight {
         }
         for event in &running {
             sight.keeper.take(event, &mut |_| {});
+            sight.namespaces.look(event, &sight.gate);
         }
         Ok(sight)
+    }
+
+    /// Reads again whom services run as.
+    pub(super) fn read_accounts(&mut self, config: &Config) {
+        self.keeper.stash.set_accounts(accounts(config));
     }
 
     /// Writes down that the recorder started, and with what sight.
@@ -99,11 +122,14 @@ impl Sight {
     pub(super) fn drain(&mut self, now: Instant, watch: &mut dyn FnMut(&Event)) -> usize {
         let happenings = self.gate.turn();
         self.follow_gate(happenings, watch);
-        self.keeper.stash.turn();
-        let keeper = &mut self.keeper;
+        self.keeper.stash.turn(now);
+        let Self { keeper, probe, gate, namespaces, .. } = self;
         let mut count = 0;
-        if let Ok(probe) = &mut self.probe {
-            count = probe.drain(&mut |event| keeper.take(&event, watch));
+        if let Ok(probe) = probe {
+            count = probe.drain(&mut |event| {
+                keeper.take(&event, watch);
+                namespaces.look(&event, gate);
+            });
         }
         if now.saturating_duration_since(self.losses_asked) > LOSSES {
             self.losses_asked = now;
@@ -229,4 +255,31 @@ impl Sight {
     pub(super) fn is_attached(&self) -> bool {
         self.probe.is_ok()
     }
+}
+
+fn stash_options(config: &Config) -> stash::Options {
+    let limits = &config.stash;
+    stash::Options {
+        pending: descriptors::raise() / DESCRIPTORS_PART,
+        scripts: limits.scripts,
+        libraries: limits.libraries,
+        mounts: own_mounts(),
+        accounts: accounts(config),
+    }
+}
+
+/// The inode number of our own mount namespace; 0 where it cannot be read.
+fn own_mounts() -> u32 {
+    let link = std::fs::read_link("/proc/self/ns/mnt").unwrap_or_default();
+    crate::proc::namespace_inode(link.as_os_str().as_bytes()).unwrap_or(0)
+}
+
+/// The host's accounts; without them only numbers tell services from people.
+fn accounts(config: &Config) -> Accounts {
+    let mut text = Vec::new();
+    let file = File::open(config.paths.root.join("etc/passwd"));
+    if let Err(failure) = file.and_then(|file| file.take(PASSWD_MAX).read_to_end(&mut text)) {
+        tracing::debug!("no list of accounts: {failure}");
+    }
+    Accounts::parse(&text)
 }

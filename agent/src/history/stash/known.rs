@@ -66,7 +66,9 @@ impl Known {
             |outcome: &Outcome| matches!(outcome, Outcome::Kept { sha256, .. } if gone.contains(sha256));
         let states: Vec<_> =
             self.files.values().filter(|(_, outcome)| is_gone(outcome)).map(|(state, _)| *state).collect();
-        states.iter().for_each(|state| self.forget(state.file()));
+        for state in &states {
+            self.forget(state.file());
+        }
         states
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::event::BootId;
+use crate::history::stasher::Ask;
 
 fn me() -> ProcessId {
     ProcessId { boot: BootId([0; 16]), pid: std::process::id(), start: 1 }
@@ -17,9 +18,10 @@ fn an_executable_is_asked_for_once_and_then_known() {
     let mut stash = Stash::default();
     assert!(stash.connect(Some(here)).is_empty());
     assert!(stash.take(Path::new("/proc"), me(), &own_image()).is_empty());
-    let (Ask::File { ticket, .. }, files) = there.recv::<Ask>().unwrap().unwrap();
+    let (ask, files) = there.recv::<Ask>().unwrap().unwrap();
+    let ticket = ask.ticket();
     assert_eq!(files.len(), 1);
-    there.send(&Answer::Kept { ticket, sha256: "aa".to_owned(), size: 5, evicted: Vec::new() }, &[]).unwrap();
+    there.send(&Answer::Kept { ticket, sha256: "aa".to_owned(), size: 5 }, &[]).unwrap();
     let answers = stash.answers().unwrap();
     assert!(matches!(&answers[..], [Kept::Yes(process, kept)] if *process == me() && kept.sha256 == "aa"));
     assert!(matches!(&stash.take(Path::new("/proc"), me(), &own_image())[..], [Kept::Yes(..)]));
@@ -34,9 +36,9 @@ fn a_file_that_is_on_its_way_is_not_sent_again() {
     assert!(stash.take(Path::new("/proc"), me(), &own_image()).is_empty());
     assert!(stash.take(Path::new("/proc"), other, &own_image()).is_empty());
     assert!(stash.is_waiting());
-    let (Ask::File { ticket, .. }, _) = there.recv::<Ask>().unwrap().unwrap();
+    let ticket = there.recv::<Ask>().unwrap().unwrap().0.ticket();
     assert!(matches!(there.try_recv::<Ask>(), Err(ipc::Error::WouldBlock)));
-    there.send(&Answer::Kept { ticket, sha256: "aa".to_owned(), size: 5, evicted: Vec::new() }, &[]).unwrap();
+    there.send(&Answer::Kept { ticket, sha256: "aa".to_owned(), size: 5 }, &[]).unwrap();
     let answers = stash.answers().unwrap();
     assert!(matches!(&answers[..], [Kept::Yes(one, _), Kept::Yes(two, _)] if *one == me() && *two == other));
     assert!(!stash.is_waiting());

@@ -1,16 +1,14 @@
-//! Files that are copied one by one, and named and answered together.
+//! Files that are copied one by one, and named together.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::copy::{Copier, Source};
+use super::copy::{Content, Copier, Source};
 use super::shelf::{ORDINARY, SUSPICIOUS, Shelf};
-use super::{Answer, Ask, Error, Limits, error};
-use crate::ipc;
+use super::{Error, Limits, error};
 
 /// Up to so many new files are brought to the disk one by one; more by one order for the whole file system, which
 /// may have to wait for other programs' files too.
@@ -22,7 +20,6 @@ pub(super) struct Keeper {
     shelf: Shelf,
     copier: Copier,
     number: u64,
-    answers: Vec<Answer>,
     new: Vec<New>,
     new_hashes: HashSet<String>,
 }
@@ -33,8 +30,6 @@ struct New {
     incoming: PathBuf,
     sha256: String,
     suspicious: bool,
-    /// Its answer's place.
-    answer: usize,
 }
 
 impl Keeper {
@@ -44,37 +39,16 @@ impl Keeper {
             shelf: Shelf::open(folder, limits.bytes).map_err(error("open the stash", folder))?,
             copier: Copier::new().map_err(error("prepare a copy into", folder))?,
             number: 0,
-            answers: Vec::new(),
             new: Vec::new(),
             new_hashes: HashSet::new(),
         })
     }
 
-    /// Answers that wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.answers.len()
-    }
-
-    /// Copies one file; the answer waits for [`commit`](Self::commit).
-    pub(super) fn take(&mut self, ask: &Ask, files: Vec<OwnedFd>) {
-        let Ask::File { ticket, .. } = *ask;
-        let handle = files.into_iter().next().ok_or(Error::NoDescriptor);
-        let answer = match handle.and_then(|handle| self.copy(ticket, &handle)) {
-            Ok(answer) => answer,
-            Err(failure) => {
-                let again = !matches!(failure, Error::TooLarge(_));
-                Answer::Failed { ticket, reason: failure.to_string(), again }
-            }
-        };
-        self.answers.push(answer);
-    }
-
-    fn copy(&mut self, ticket: u64, handle: &OwnedFd) -> Result<Answer, Error> {
+    /// Copies one file; it is in the stash once [`commit`](Self::commit) has succeeded.
+    pub(super) fn keep(&mut self, source: &mut Source, suspicious: bool) -> Result<Content, Error> {
         if self.shelf.is_overfull() {
             return Err(Error::Held);
         }
-        let mut source = Source::open(handle)?;
-        let suspicious = true;
         self.number = self.number.wrapping_add(1);
         let incoming = self.shelf.incoming(self.number);
         let Self { shelf, copier, new_hashes, limits, .. } = self;
@@ -82,58 +56,46 @@ impl Keeper {
         let mut make = || {
             let mut options = OpenOptions::new();
             let mode = if suspicious { SUSPICIOUS } else { ORDINARY };
-            options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(mode)
-                .open(&incoming)
-                .map_err(error("make", &incoming))
+            options.write(true).create(true).truncate(true).mode(mode);
+            options.open(&incoming).map_err(error("make", &incoming))
         };
-        let copied = copier.copy(&mut source, limits.file_bytes, &mut is_there, &mut make);
-        let is_new = matches!(copied, Ok((_, Some(_))));
-        if !is_new {
-            remove(&incoming)?;
+        match copier.copy(source, limits.file_bytes, &mut is_there, &mut make) {
+            Ok((content, Some(file))) => {
+                self.new_hashes.insert(content.sha256.clone());
+                self.new.push(New { file, incoming, sha256: content.sha256.clone(), suspicious });
+                Ok(content)
+            }
+            other => {
+                remove(&incoming)?;
+                other.map(|(content, _)| content)
+            }
         }
-        let (content, file) = copied?;
-        if let Some(file) = file {
-            self.new_hashes.insert(content.sha256.clone());
-            let answer = self.answers.len();
-            self.new.push(New { file, incoming, sha256: content.sha256.clone(), suspicious, answer });
-        }
-        Ok(Answer::Kept { ticket, sha256: content.sha256, size: content.size, evicted: Vec::new() })
     }
 
-    /// Brings the copies to the disk, names them, makes room, and answers.
-    pub(super) fn commit(&mut self, channel: &ipc::Channel) -> Result<(), ipc::Error> {
+    /// Brings the copies to the disk, names them, makes room; returns what had to go.
+    pub(super) fn commit(&mut self) -> Result<Vec<String>, Error> {
         let new = std::mem::take(&mut self.new);
         self.new_hashes.clear();
-        if let Err(failure) = self.settle(&new) {
-            // Nothing of this batch is sure: the files are asked for again.
-            for answer in &mut self.answers {
-                let (Answer::Kept { ticket, .. }
-                | Answer::Skipped { ticket, .. }
-                | Answer::Failed { ticket, .. }) = *answer;
-                *answer = Answer::Failed { ticket, reason: failure.to_string(), again: true };
-            }
-            new.iter().filter(|one| remove(&one.incoming).is_err()).for_each(|one| {
+        let settled = self.settle(&new);
+        if settled.is_err() {
+            for one in new.iter().filter(|one| remove(&one.incoming).is_err()) {
                 tracing::warn!("{} cannot be removed", one.incoming.display());
-            });
+            }
         }
-        self.answers.drain(..).try_for_each(|answer| channel.send(&answer, &[]))
+        settled
     }
 
-    fn settle(&mut self, new: &[New]) -> Result<(), Error> {
+    fn settle(&mut self, new: &[New]) -> Result<Vec<String>, Error> {
         if new.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let folder = self.shelf.open_folder().map_err(error("open", Path::new("the stash")))?;
+        let stash = Path::new("the stash");
+        let folder = self.shelf.open_folder().map_err(error("open", stash))?;
         // An empty file under a name that promises a content would stand there for ever after a power cut.
         if new.len() <= SINGLE_MAX {
             new.iter().try_for_each(|one| one.file.sync_data().map_err(error("sync", &one.incoming)))?;
         } else {
-            nix::unistd::syncfs(&folder)
-                .map_err(|errno| error("sync", Path::new("the stash"))(errno.into()))?;
+            nix::unistd::syncfs(&folder).map_err(|errno| error("sync", stash)(errno.into()))?;
         }
         for one in new {
             let path = self.shelf.path(&one.sha256);
@@ -141,14 +103,9 @@ impl Keeper {
             std::fs::rename(&one.incoming, &path).map_err(error("name", &path))?;
             self.shelf.add(&one.sha256, bytes, one.suspicious);
         }
-        folder.sync_all().map_err(error("sync", Path::new("the stash")))?;
+        folder.sync_all().map_err(error("sync", stash))?;
         let spared: Vec<&str> = new.iter().map(|one| one.sha256.as_str()).collect();
-        let gone = self.shelf.evict(&spared).map_err(error("make room in", Path::new("the stash")))?;
-        let first = new.first().and_then(|one| self.answers.get_mut(one.answer));
-        if let Some(Answer::Kept { evicted, .. }) = first {
-            *evicted = gone;
-        }
-        Ok(())
+        self.shelf.evict(&spared).map_err(error("make room in", stash))
     }
 }
 
