@@ -33,6 +33,8 @@ pub struct Config {
     pub history: History,
     /// Copies of executables.
     pub stash: stasher::Limits,
+    /// The question before each execution.
+    pub gate: Gate,
     /// Bounds of one capture.
     pub capture: Limits,
     /// Bounds of all captures together.
@@ -117,6 +119,22 @@ pub struct History {
 impl Default for History {
     fn default() -> Self {
         Self { bytes: 1 << 30, hours: 72 }
+    }
+}
+
+/// The question before each execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gate {
+    /// Whether the kernel asks.
+    pub enabled: bool,
+    /// Whether it asks for whole file systems, containers included; only where the agent sees the whole host.
+    pub file_systems: bool,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { enabled: true, file_systems: true }
     }
 }
 

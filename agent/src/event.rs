@@ -90,6 +90,8 @@ pub enum Action {
     Datagram(Flow),
     /// The executable of the process was put into the stash.
     Stash(Stashed),
+    /// An executable was left out of the stash on purpose; once for each state of the file.
+    Skip(Skipped),
     /// Events that were not kept.
     Loss(Loss),
     /// A time in which the agent was blind, or may have been.
@@ -228,6 +230,20 @@ pub struct Stashed {
     /// The path it was run by.
     #[serde(rename = "process.executable")]
     pub executable: Bytes,
+}
+
+/// A file that was not kept, on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The path it was run by.
+    #[serde(rename = "process.executable")]
+    pub executable: Bytes,
+    /// Bytes.
+    #[serde(rename = "file.size")]
+    pub size: u64,
+    /// Why, in words.
+    #[serde(rename = "event.reason")]
+    pub reason: String,
 }
 
 /// Events that were not kept.

@@ -27,6 +27,7 @@ pub mod report;
 
 // The processes, and how they speak.
 pub mod recorder;
+pub mod gate;
 pub mod ipc;
 pub mod system;
 

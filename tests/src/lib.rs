@@ -15,6 +15,8 @@ pub mod net;
 pub mod proc;
 pub mod sabotage;
 pub mod signed;
+pub mod storm;
 pub mod story;
+pub mod tiny;
 pub mod wait;
 pub mod world;

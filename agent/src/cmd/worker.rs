@@ -18,7 +18,7 @@ use crate::history::tree::{Bounds, Tree};
 use crate::ipc::Channel;
 use crate::system::spawn;
 use crate::trigger::resolve;
-use crate::{collect, door, plan, thaw};
+use crate::{collect, door, gate, plan, thaw};
 
 /// Reading the history back may take this part of a capture's time: the living do not wait for it.
 const READ_PART: u32 = 6;
@@ -47,6 +47,16 @@ pub enum Worker {
         folder: PathBuf,
         /// `stasher::Limits` as JSON.
         limits: String,
+        /// The host's procfs.
+        proc: PathBuf,
+        /// The host's root.
+        root: PathBuf,
+    },
+    /// Answers the kernel before a file is executed (channels at descriptors 3 and 4).
+    #[command(hide = true)]
+    Gate {
+        /// `gate::message::Settings` as JSON.
+        settings: String,
     },
     /// Does one of each thing that the probe shows, over the loopback interface, and ends.
     #[command(hide = true)]
@@ -69,10 +79,18 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
     match worker {
         Worker::Collect { id } => collect(*id),
         Worker::Seal { id } => close(*id),
-        Worker::Stasher { folder, limits } => {
+        Worker::Stasher { folder, limits, proc, root } => {
             let limits: stasher::Limits = serde_json::from_str(limits).map_err(Error::usage)?;
             let channel = Channel::new(inherited(spawn::FIRST)?);
-            stasher::serve(&channel, folder, &limits).map_err(Error::failed)?;
+            let places = stasher::Places { proc: proc.clone(), root: root.clone() };
+            stasher::serve(&channel, folder, &limits, &places).map_err(Error::failed)?;
+            Ok(Exit::Done)
+        }
+        Worker::Gate { settings } => {
+            let settings: gate::message::Settings = serde_json::from_str(settings).map_err(Error::usage)?;
+            let control = Channel::new(inherited(spawn::FIRST)?).without_descriptors();
+            let recorder = Channel::new(inherited(spawn::FIRST + 1)?).without_descriptors();
+            gate::run(&control, &recorder, &settings).map_err(Error::failed)?;
             Ok(Exit::Done)
         }
         Worker::Canary => Ok(Exit::Canary(super::canary::sing())),

@@ -84,7 +84,7 @@ impl Helper {
     }
 
     /// Kills it. One that hangs in the kernel cannot be waited for: it is looked after at the next start.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if let Some(mut child) = self.child.take() {
             if let Err(failure) = child.kill() {
                 tracing::warn!("the old {} cannot be killed: {failure}", self.name);

@@ -28,6 +28,8 @@ pub(super) struct Counts {
     pub(super) stashed: u64,
     /// Executables that could not be taken, mostly because the process was gone already.
     pub(super) stash_missed: u64,
+    /// Executables that were left out on purpose.
+    pub(super) stash_skipped: u64,
 }
 
 /// Losses that are not yet in the history.
@@ -63,6 +65,7 @@ impl Keeper {
         gaps: gaps::Log,
         proc: &Path,
         own: ProcessId,
+        stash: Stash,
         now: Timestamp,
     ) -> Result<Self, segment::Error> {
         let writer = Writer::new(history)?;
@@ -76,7 +79,7 @@ impl Keeper {
         }
         let mut keeper = Self {
             tree,
-            stash: Stash::default(),
+            stash,
             counts: Counts::default(),
             proc: proc.to_owned(),
             own,
@@ -119,9 +122,10 @@ impl Keeper {
             Action::Exec(image) => image,
             // A kernel thread has no executable that could be missed.
             Action::Running(image) if image.inode != 0 || !image.executable.is_empty() => image,
+            Action::Exit(_) => return self.stash.ended(event.process.pid),
             _ => return,
         };
-        if let Some(kept) = self.stash.take(&self.proc, event.process, image) {
+        for kept in self.stash.take(&self.proc, event.process, image) {
             self.stashed(kept, watch);
         }
     }
@@ -181,17 +185,23 @@ impl Keeper {
         }
     }
 
+    /// A time without sight that ends now.
+    pub(super) fn gap(&mut self, since: Timestamp, reason: String, watch: &mut dyn FnMut(&Event)) {
+        let event = self.own_event(Timestamp::now(), Action::Gap(Gap { since, reason }));
+        self.take(&event, watch);
+    }
+
     fn stashed(&mut self, kept: Kept, watch: &mut dyn FnMut(&Event)) {
+        let now = Timestamp::now();
+        let by_agent = |process, action| Event { time: now, source: Source::Agent, process, action };
         match kept {
             Kept::Yes(process, stashed) => {
                 self.counts.stashed = self.counts.stashed.saturating_add(1);
-                let event = Event {
-                    time: Timestamp::now(),
-                    source: Source::Agent,
-                    process,
-                    action: Action::Stash(stashed),
-                };
-                self.keep(&event, watch);
+                self.keep(&by_agent(process, Action::Stash(stashed)), watch);
+            }
+            Kept::Skipped(process, skipped) => {
+                self.counts.stash_skipped = self.counts.stash_skipped.saturating_add(1);
+                self.keep(&by_agent(process, Action::Skip(skipped)), watch);
             }
             Kept::No(process, executable, reason) => {
                 self.counts.stash_missed = self.counts.stash_missed.saturating_add(1);
@@ -302,9 +312,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let proc = Path::new("/proc");
         let image = Image { executable: Bytes::from("/tmp/x"), ..Image::default() };
-        let mut first =
-            Keeper::restore(folder.path(), log(&folder), proc, own(), Timestamp::from_second(1).unwrap())
-                .unwrap();
+        let mut first = Keeper::restore(
+            folder.path(),
+            log(&folder),
+            proc,
+            own(),
+            Stash::default(),
+            Timestamp::from_second(1).unwrap(),
+        )
+        .unwrap();
         first.take(&event(10, Action::Exec(Box::new(image))), &mut |_| {});
         first.take(&event(11, Action::Exit(Exit { code: 7, signal: 0 })), &mut |_| {});
         first.flush(&mut |_| {});
@@ -316,7 +332,8 @@ mod tests {
         assert_eq!((lost.place.as_str(), lost.count), ("stash", 1));
 
         let now = Timestamp::now();
-        let mut second = Keeper::restore(folder.path(), log(&folder), proc, own(), now).unwrap();
+        let mut second =
+            Keeper::restore(folder.path(), log(&folder), proc, own(), Stash::default(), now).unwrap();
         second.flush(&mut |_| {});
         let id = event(0, Action::Exit(Exit { code: 0, signal: 0 })).process;
         let node = second.tree.get(&id).expect("the dead process");

@@ -4,8 +4,10 @@
 //! hang (collecting, sealing, hashing files, HTTP) happens in other processes.
 
 mod captures;
+mod descriptors;
 mod door;
 pub mod facts;
+mod gate;
 mod helper;
 mod keeper;
 mod local;
@@ -126,7 +128,7 @@ impl Recorder {
         let store = config.paths.bundles();
         crate::store::Store::open(&store)?;
         let clients = local::Clients::listen(&config.paths.socket)?;
-        let mut sight = sight::Sight::open(&config, facts.boot)?;
+        let mut sight = sight::Sight::open(&config, &facts, wake.clone())?;
         let records = config.paths.state.join("captures");
         let captures = captures::Captures::open(&store, &records, &config.captures, key, wake.clone())
             .map_err(io(format!("open the store {}", store.display())))?;
@@ -172,12 +174,12 @@ impl Recorder {
     fn wait(&self) -> io::Result<()> {
         // While events come, an ordinary one wakes nobody: they are taken together at the end of this time.
         let busy = self.quiet_since.elapsed() <= QUIET;
-        self.poll(if busy { BUSY } else { IDLE })
+        if busy { self.poll(BUSY, false) } else { self.poll(IDLE, true) }
     }
 
-    fn poll(&self, timeout: Duration) -> io::Result<()> {
+    fn poll(&self, timeout: Duration, quiet: bool) -> io::Result<()> {
         let mut all = vec![self.signals.as_fd(), self.wake.as_fd()];
-        all.extend(self.sight.descriptors());
+        all.extend(self.sight.descriptors(quiet));
         all.extend(self.clients.descriptors());
         all.extend(self.door.descriptor());
         let mut set: Vec<PollFd<'_>> = all.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -204,6 +206,7 @@ impl Recorder {
 
     fn retain(&mut self) {
         self.retained = Instant::now();
+        self.sight.read_accounts(&self.config);
         let kept = &self.config.history;
         self.sight.keeper.retain(kept.bytes, kept.hours, Timestamp::now());
     }
@@ -219,7 +222,7 @@ impl Recorder {
             // A capture that ends in this time has its record.
             self.captures();
             let waiting = self.sight.keeper.stash.is_waiting() && Instant::now() < deadline;
-            if !waiting || self.poll(BUSY).is_err() {
+            if !waiting || self.poll(BUSY, false).is_err() {
                 break;
             }
         }

@@ -151,6 +151,7 @@ impl Recorder {
             "boot": self.facts.boot,
             "sight": self.sight.words(),
             "probe": self.sight.report(),
+            "gate": self.sight.gate_report(),
             "counts": self.sight.counts(),
             "gaps": self.sight.gaps(self.started, Timestamp::now()),
             "processes": self.sight.keeper.tree.len(),
