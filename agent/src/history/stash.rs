@@ -12,6 +12,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use self::handed::Handed;
 use self::handle::{Kinds, handle};
 use self::known::{Known, Outcome};
@@ -76,6 +78,11 @@ pub struct Stash {
     forget: Vec<FileState>,
     /// When the stasher last gave a sign, or was first asked after it owed nothing.
     sign: Option<Instant>,
+}
+
+/// As statx(2) gives it.
+fn seconds(time: Timestamp) -> (i64, u32) {
+    (time.as_second(), time.subsec_nanosecond().try_into().unwrap_or(0))
 }
 
 /// What became of one request.
@@ -175,7 +182,7 @@ impl Stash {
         let service = self.options.accounts.is_service(image.uid);
         let runner = Runner { process, executable: image.executable.clone(), service };
         let mut claimed = self.handed.claim(process.pid, image);
-        if claimed.is_empty() && self.gate.is_some() {
+        if claimed.is_empty() && self.gate.is_some() && self.known_as_executed(image).is_none() {
             // The gate hands over before the exec goes on: if it did, the message is there by now.
             self.hand_overs(self.options.pending.saturating_mul(2));
             claimed = self.handed.claim(process.pid, image);
@@ -286,8 +293,18 @@ impl Stash {
         self.tell_gate();
     }
 
-    /// Without a word of the gate: by /proc, while the process lives.
+    /// The state of the very file that the kernel executed, where it is known in that state.
+    fn known_as_executed(&self, image: &Image) -> Option<FileState> {
+        let state = self.known.state((image.device, image.inode))?;
+        image.changed.is_some_and(|changed| state.changed == Some(seconds(changed))).then_some(state)
+    }
+
+    /// Without a word of the gate: by what is known of the very file that the kernel executed, or else by /proc, while the
+    /// process lives.
     fn by_proc(&mut self, proc: &Path, image: &Image, runner: Runner) -> Option<Kept> {
+        if let Some(state) = self.known_as_executed(image) {
+            return self.claim(&state, runner);
+        }
         let no = |runner: Runner, reason| Some(Kept::No(runner.process, runner.executable, reason));
         let (file, state): (OwnedFd, FileState) =
             match handle(proc, runner.process.pid, image, &mut self.kinds) {
