@@ -5,6 +5,7 @@ pub(crate) mod packages;
 pub mod policy;
 pub mod script;
 pub mod segment;
+pub mod sieve;
 pub mod stash;
 pub mod stasher;
 pub mod state;

@@ -143,7 +143,13 @@ impl Tree {
                     node.stashed.push(stashed.clone());
                 }
             }
-            Action::Skip(_) | Action::Loss(_) | Action::Gap(_) | Action::Agent(_) => {}
+            Action::Skip(_)
+            | Action::Close(_)
+            | Action::Question(_)
+            | Action::Call(_)
+            | Action::Loss(_)
+            | Action::Gap(_)
+            | Action::Agent(_) => {}
         }
     }
 

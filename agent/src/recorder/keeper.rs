@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::event::call::Call;
 use crate::event::{Action, Agent, BootId, Event, Gap, Loss, ProcessId, Source};
 use crate::history::gaps;
 use crate::history::segment::{self, Writer};
+use crate::history::sieve::Sieve;
 use crate::history::stash::{Kept, Stash};
 use crate::history::tree::{Bounds, Tree};
 use crate::ipc;
@@ -24,6 +26,8 @@ pub(super) struct Counts {
     pub(super) events: u64,
     /// Of these, lost because the history could not be written.
     pub(super) history_lost: u64,
+    /// Calls of the probe's that are not kept: renames, chmods and deletions of what was never run, root that stays root.
+    pub(super) sifted: u64,
     /// Executables that are in the stash (each process counts).
     pub(super) stashed: u64,
     /// Executables that could not be taken, mostly because the process was gone already.
@@ -52,6 +56,7 @@ pub(super) struct Keeper {
     own: ProcessId,
     history: Writer,
     gaps: gaps::Log,
+    sieve: Sieve,
     missed: Unsaid,
     unwritten: Unsaid,
     /// Losses whose event is not on disk yet: when its frame is lost, they are told again.
@@ -85,6 +90,7 @@ impl Keeper {
             own,
             history: writer,
             gaps,
+            sieve: Sieve::default(),
             missed: Unsaid::default(),
             unwritten: Unsaid::default(),
             unsealed: Vec::new(),
@@ -117,6 +123,20 @@ impl Keeper {
 
     /// Takes in one event.
     pub(super) fn take(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
+        match &event.action {
+            Action::Call(call) if !self.is_worth_keeping(event, call) => {
+                self.counts.sifted = self.counts.sifted.saturating_add(1);
+                return;
+            }
+            // What was done to the file before it was run is of interest from now on.
+            Action::Exec(image) => {
+                for before in self.sieve.exec(image) {
+                    self.counts.sifted = self.counts.sifted.saturating_sub(1);
+                    self.keep(&before, watch);
+                }
+            }
+            _ => {}
+        }
         self.keep(event, watch);
         let image = match &event.action {
             Action::Exec(image) => image,
@@ -128,6 +148,11 @@ impl Keeper {
         for kept in self.stash.take(&self.proc, event.process, image) {
             self.stashed(kept, watch);
         }
+    }
+
+    fn is_worth_keeping(&mut self, event: &Event, call: &Call) -> bool {
+        let uid = self.tree.get(&event.process).and_then(|node| node.image()).map(|image| image.uid);
+        self.sieve.call(event, call, uid)
     }
 
     /// Takes in the stasher's answers; an error means that it is gone.
