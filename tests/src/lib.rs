@@ -3,6 +3,8 @@
 //! Nothing here shares code with the agent: it is judged by its command line, its files and its texts.
 
 pub mod agent;
+pub mod bench;
+pub mod bpf_stats;
 pub mod digest;
 pub mod drill;
 pub mod events;
@@ -13,6 +15,7 @@ pub mod living;
 pub mod net;
 pub mod proc;
 pub mod signed;
+pub mod storm;
 pub mod story;
 pub mod wait;
 pub mod world;
