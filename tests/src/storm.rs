@@ -1,5 +1,7 @@
 //! The load `storm`, and what it says that it did.
 
+pub mod recorded;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
