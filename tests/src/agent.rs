@@ -98,6 +98,11 @@ impl Agent {
         history(&self.program)
     }
 
+    /// Makes it take in all that has happened up to now.
+    pub fn history_flushed(&self) -> Result<()> {
+        succeed(&self.program, &["history", "--since", "0s", "--json"]).map(drop)
+    }
+
     /// Takes a capture and answers the path of its bundle.
     pub fn capture(&self, arguments: &[&str]) -> Result<PathBuf> {
         let text = succeed(&self.program, &[&["capture", "--json"], arguments].concat())?;

@@ -1,13 +1,18 @@
-//! `cargo xtask bench`: measures in private worlds; see `e2e::bench`.
+//! `cargo xtask bench`: measures in private worlds: `bench [GROUP | PART]`; see `e2e::bench`.
 
-use anyhow::Result;
-use e2e::bench::{self, Part};
+use std::env;
+use std::process::ExitCode;
 
-const PARTS: [Part; 2] = [
-    Part { name: "kernel_time", measure: bench::kernel_time::measure },
-    Part { name: "ratio", measure: bench::ratio::measure },
-];
+use e2e::{bench, world};
 
-fn main() -> Result<()> {
-    bench::run(&PARTS)
+fn main() -> ExitCode {
+    // In a world the arguments are those of a test's executable, and the world's name says which part is measured.
+    let wanted = if world::name().is_some() { None } else { env::args().nth(1) };
+    match bench::run_group(wanted.as_deref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
