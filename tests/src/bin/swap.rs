@@ -31,6 +31,8 @@ struct Shared {
     choices: [CString; 2],
     /// The list: path, number of the try, text, choice, end.
     list: [AtomicPtr<c_char>; 5],
+    /// Whether an execve is under way: between them the other thread leaves the processor to others.
+    racing: AtomicBool,
     over: AtomicBool,
 }
 
@@ -49,6 +51,7 @@ fn main() -> Result<()> {
         text: bytes(&"a".repeat(LENGTH)),
         choices: [CString::new("choice-a")?, CString::new("choice-b")?],
         list: Default::default(),
+        racing: AtomicBool::new(false),
         over: AtomicBool::new(false),
     };
     thread::scope(|scope| {
@@ -64,8 +67,12 @@ impl Shared {
     fn rewrite(&self) {
         let mut letter = b'a';
         while !self.over.load(Ordering::Relaxed) {
-            self.set(letter);
+            if !self.racing.load(Ordering::Relaxed) {
+                thread::yield_now();
+                continue;
+            }
             letter ^= b'a' ^ b'b';
+            self.set(letter);
         }
     }
 
@@ -84,6 +91,7 @@ impl Shared {
         self.list[1].store(number.as_ptr().cast_mut(), Ordering::Relaxed);
         self.list[2].store(self.text.as_ptr().cast_mut().cast(), Ordering::Relaxed);
         self.set(b'a');
+        self.racing.store(true, Ordering::Relaxed);
         let mut pid = 0;
         let nothing = [ptr::null_mut::<c_char>()];
         // SAFETY: path and list point at strings that end in a zero which nobody overwrites, and live longer than the
@@ -99,6 +107,7 @@ impl Shared {
                 nothing.as_ptr(),
             )
         };
+        self.racing.store(false, Ordering::Relaxed);
         ensure!(failed == 0, "start try {number:?}: {}", std::io::Error::from_raw_os_error(failed));
         let ended = waitpid(Pid::from_raw(pid), None)?;
         ensure!(matches!(ended, WaitStatus::Exited(_, 0)), "try {number:?} ended badly: {ended:?}");
