@@ -17,5 +17,6 @@ pub mod proc;
 pub mod signed;
 pub mod storm;
 pub mod story;
+pub mod terminal;
 pub mod wait;
 pub mod world;

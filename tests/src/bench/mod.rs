@@ -2,6 +2,7 @@
 
 mod door;
 mod figure;
+mod kept;
 mod kernel_time;
 mod load;
 mod ratio;

@@ -2,11 +2,13 @@
 
 use super::load::Load;
 use super::watcher::Watcher;
-use super::{Part, kernel_time, ratio};
+use super::{Part, kept, kernel_time, ratio};
 
 /// All of it; see docs/testing.md.
-pub(super) const PARTS: [Part; 13] = [
+pub(super) const PARTS: [Part; 15] = [
     Part { name: "kernel_time", measure: kernel_time::measure },
+    Part { name: "storm_minute", measure: kept::storm },
+    Part { name: "memory", measure: kept::memory },
     Part { name: "storm_agent", measure: || ratio::measure(Watcher::Agent, Load::Storm) },
     Part { name: "first_agent", measure: || ratio::measure(Watcher::Agent, Load::First) },
     Part { name: "connect_agent", measure: || ratio::measure(Watcher::Agent, Load::Connect) },
