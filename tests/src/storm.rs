@@ -38,6 +38,13 @@ impl Storm {
         Ok(Self(command.spawn().context("cannot start the storm")?))
     }
 
+    /// Ends it before its time.
+    pub fn end(mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+
     /// Waits for its end.
     pub fn account(self) -> Result<Account> {
         let output = self.0.wait_with_output()?;

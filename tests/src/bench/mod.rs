@@ -4,6 +4,7 @@ mod door;
 mod figure;
 mod kept;
 mod kernel_time;
+mod killed;
 mod load;
 mod ratio;
 mod record;

@@ -2,13 +2,17 @@
 
 use super::load::Load;
 use super::watcher::Watcher;
-use super::{Part, kept, kernel_time, ratio};
+use super::{Part, kept, kernel_time, killed, ratio};
 
 /// All of it; see docs/testing.md.
-pub(super) const PARTS: [Part; 15] = [
+pub(super) const PARTS: [Part; 19] = [
     Part { name: "kernel_time", measure: kernel_time::measure },
     Part { name: "storm_minute", measure: kept::storm },
     Part { name: "memory", measure: kept::memory },
+    Part { name: "killed_1", measure: killed::measure },
+    Part { name: "killed_2", measure: killed::measure },
+    Part { name: "killed_3", measure: killed::measure },
+    Part { name: "killed_4", measure: killed::measure },
     Part { name: "storm_agent", measure: || ratio::measure(Watcher::Agent, Load::Storm) },
     Part { name: "first_agent", measure: || ratio::measure(Watcher::Agent, Load::First) },
     Part { name: "connect_agent", measure: || ratio::measure(Watcher::Agent, Load::Connect) },

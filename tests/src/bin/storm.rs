@@ -29,6 +29,9 @@ struct Options {
     /// Ends after so many lives of each worker.
     #[arg(long, default_value_t = u64::MAX)]
     times: u64,
+    /// Each worker rests for so many µs after each life.
+    #[arg(long, default_value_t = 0)]
+    pause_us: u64,
     /// A program that is started again and again; or a folder, each of whose files is started once.
     program: PathBuf,
 }
@@ -105,6 +108,9 @@ fn work(options: &Options, programs: &[CString], worker: usize) -> Result<Done> 
             live(program, &[program, &number])?;
         }
         done.lives += 1;
+        if options.pause_us > 0 {
+            thread::sleep(Duration::from_micros(options.pause_us));
+        }
     }
     Ok(done)
 }
