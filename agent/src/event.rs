@@ -90,6 +90,8 @@ pub enum Action {
     Datagram(Flow),
     /// The executable of the process was put into the stash.
     Stash(Stashed),
+    /// An executable was left out of the stash on purpose; once for each state of the file.
+    Skip(Skipped),
     /// Events that were not kept.
     Loss(Loss),
     /// A time in which the agent was blind, or may have been.
@@ -128,12 +130,19 @@ pub struct Image {
     /// Device of the file, as the kernel's `s_dev`: major << 20 | minor.
     #[serde(rename = "afterimage.device", default)]
     pub device: u32,
+    /// When the file (its content, owner, mode or name) was last changed, as the kernel noted it. `None` where it could not
+    /// be read.
+    #[serde(rename = "file.ctime", skip_serializing_if = "Option::is_none", default)]
+    pub changed: Option<Timestamp>,
     /// Link count of the inode: 0 is a memfd, or a file deleted before it ran. `None` where it could not be read.
     #[serde(rename = "afterimage.links", skip_serializing_if = "Option::is_none", default)]
     pub links: Option<u32>,
     /// Effective user.
     #[serde(rename = "user.id", default)]
     pub uid: u32,
+    /// Real user, where it is another one: the program was given somebody's rights.
+    #[serde(rename = "process.real_user.id", skip_serializing_if = "Option::is_none", default)]
+    pub real_uid: Option<u32>,
     /// Effective group.
     #[serde(rename = "group.id", default)]
     pub gid: u32,
@@ -143,9 +152,25 @@ pub struct Image {
     /// Path in the cgroup v2 hierarchy, as far as the probe walked (the leaf is always there).
     #[serde(rename = "afterimage.cgroup", skip_serializing_if = "Bytes::is_empty", default)]
     pub cgroup: Bytes,
+    /// Id of that cgroup, where its path was told by a record that was lost.
+    #[serde(rename = "afterimage.cgroup_id", skip_serializing_if = "Option::is_none", default)]
+    pub cgroup_id: Option<u64>,
+    /// What was done because the program has no file.
+    #[serde(rename = "afterimage.hold", skip_serializing_if = "Option::is_none", default)]
+    pub hold: Option<Hold>,
     /// The namespaces' inode numbers.
     #[serde(rename = "afterimage.namespaces", default)]
     pub namespaces: Namespaces,
+}
+
+/// What was done with a process whose executable has no file (a memfd, or deleted before it ran).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hold {
+    /// It was stopped before its first instruction, until its executable was open.
+    Stopped,
+    /// It was not: too many are stopped, a terminal runs it, the recorder was late, or the kernel refused.
+    Refused,
 }
 
 /// Inode numbers of namespaces, as `/proc/PID/ns/*` shows them; 0 where unknown.
@@ -205,6 +230,20 @@ pub struct Stashed {
     /// The path it was run by.
     #[serde(rename = "process.executable")]
     pub executable: Bytes,
+}
+
+/// A file that was not kept, on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The path it was run by.
+    #[serde(rename = "process.executable")]
+    pub executable: Bytes,
+    /// Bytes.
+    #[serde(rename = "file.size")]
+    pub size: u64,
+    /// Why, in words.
+    #[serde(rename = "event.reason")]
+    pub reason: String,
 }
 
 /// Events that were not kept.

@@ -32,6 +32,10 @@ pub enum Group {
 pub enum Expect {
     /// A member of exactly this many bytes.
     Size(u32),
+    /// A member of this many bytes at this offset: the probe reads it together with its neighbours.
+    At(u32, u32),
+    /// A number of four or eight bytes, of which the lower four count.
+    Number,
     /// A member of any size: an array whose length is not fixed, a structure that is only a way to others.
     Offset,
     /// The structure itself has this many bytes; there is no offset.
@@ -68,7 +72,7 @@ macro_rules! fields {
     };
 }
 
-use Expect::{Offset, Size, Whole};
+use Expect::{At, Number, Offset, Size, Whole};
 
 fields! {
     TaskLeader      Core Size(8), "task_struct.group_leader";
@@ -78,8 +82,8 @@ fields! {
     PidLevel        Core Size(4), "pid.level";
     PidNumbers      Core Offset, "pid.numbers"; // flexible since 6.5
     Upid            Core Whole(16), "upid";
-    UpidNr          Core Size(4), "upid.nr";
-    UpidNs          Core Size(8), "upid.ns";
+    UpidNr          Core At(4, 0), "upid.nr";
+    UpidNs          Core At(8, 8), "upid.ns";
     PidNsInum       Core Size(4), "pid_namespace.ns.inum";
 
     TaskParent      Exec Size(8), "task_struct.real_parent";
@@ -89,8 +93,9 @@ fields! {
     MmArgEnd        Exec Size(8), "mm_struct.arg_end";
     MmExeFile       Exec Size(8), "mm_struct.exe_file";
     BprmFilename    Exec Size(8), "linux_binprm.filename";
-    FileMnt         Exec Size(8), "file.f_path.mnt";
-    FileDentry      Exec Size(8), "file.f_path.dentry";
+    FilePath        Exec Size(16), "file.f_path";
+    PathMnt         Exec At(8, 0), "path.mnt";
+    PathDentry      Exec At(8, 8), "path.dentry";
     FileInode       Exec Size(8), "file.f_inode";
     InodeNumber     Exec Size(8), "inode.i_ino";
     InodeSuper      Exec Size(8), "inode.i_sb";
@@ -105,13 +110,17 @@ fields! {
     CredGid         Exec Size(4), "cred.egid";
 
     InodeLinks      Optional Size(4), "inode.i_nlink";
+    InodeChanged    Optional Size(8), "inode.i_ctime_sec" | "inode.__i_ctime.tv_sec" | "inode.i_ctime.tv_sec"; // 6.11, 6.6
+    InodeChangedNs  Optional Number, "inode.i_ctime_nsec" | "inode.__i_ctime.tv_nsec" | "inode.i_ctime.tv_nsec";
+    CredRealUid     Optional Size(4), "cred.uid";
+    SignalTty       Optional Size(8), "signal_struct.tty";
     TaskFs          Optional Size(8), "task_struct.fs";
-    FsPwdMnt        Optional Size(8), "fs_struct.pwd.mnt";
-    FsPwdDentry     Optional Size(8), "fs_struct.pwd.dentry";
+    FsPwd           Optional Size(16), "fs_struct.pwd";
     TaskLoginUid    Optional Size(4), "task_struct.loginuid";
     TaskCgroups     Optional Size(8), "task_struct.cgroups";
     CssSetDefault   Optional Size(8), "css_set.dfl_cgrp";
     CgroupNode      Optional Size(8), "cgroup.kn";
+    NodeId          Optional Size(8), "kernfs_node.id";
     NodeParent      Optional Size(8), "kernfs_node.__parent" | "kernfs_node.parent"; // 6.15
     NodeName        Optional Size(8), "kernfs_node.name";
     TaskNsproxy     Optional Size(8), "task_struct.nsproxy";

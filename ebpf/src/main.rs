@@ -10,6 +10,8 @@ mod exit;
 #[cfg(target_arch = "bpf")]
 mod fork;
 #[cfg(target_arch = "bpf")]
+mod hold;
+#[cfg(target_arch = "bpf")]
 mod map;
 #[cfg(target_arch = "bpf")]
 mod read;

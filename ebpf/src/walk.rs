@@ -4,11 +4,11 @@
 //! possible length of each name into everything that comes after.
 
 use afterimage_ebpf::field::Field;
-use afterimage_ebpf::{COMPONENT_BYTES, Exec, Header};
+use afterimage_ebpf::{COMPONENT_BYTES, Exec, Header, config};
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated;
 
-use crate::read::{Address, follow, offset};
+use crate::read::{Address, Place, offset, read_at, setting};
 
 /// Bytes a cursor can point at, a power of two: masking with it is what the verifier understands as a bound.
 const SPAN: usize = 8192;
@@ -101,31 +101,29 @@ impl Draft {
         self.move_to(self.size() - 1);
     }
 
-    /// Appends the names from `dentry` up to the root of its mount tree, leaf first, each with its NUL; whether the root
-    /// was reached.
+    /// Appends the names from the file at `path` (a pair of mount and dentry) up to the root of its mount tree, leaf first,
+    /// each with its NUL; whether the root was reached.
     #[inline(always)]
-    pub(crate) fn path(self, limit: usize, vfsmount: Address, dentry: Address) -> bool {
+    pub(crate) fn path(self, limit: usize, [vfsmount, dentry]: [Address; 2]) -> bool {
         let within = offset(Field::MountVfsmount) as u64;
         let end = self.size() + limit as u64 - COMPONENT_BYTES as u64;
-        let (mut vfsmount, mut dentry) = (vfsmount, dentry);
+        let (mut mount, mut dentry) = (Mount::at(vfsmount.wrapping_sub(within)), dentry);
         let mut step = 0;
         while step < STEPS {
             step += 1;
             if dentry == 0 || self.size() > end {
                 return false;
             }
-            if dentry == follow(vfsmount, Field::VfsmountRoot) {
-                let mount = vfsmount.wrapping_sub(within);
-                let parent = follow(mount, Field::MountParent);
-                if parent == mount {
+            if dentry == mount.root {
+                if mount.parent == mount.address {
                     return true;
                 }
-                dentry = follow(mount, Field::MountPoint);
-                vfsmount = parent.wrapping_add(within);
+                dentry = mount.point;
+                mount = Mount::at(mount.parent);
                 continue;
             }
-            self.text(COMPONENT_BYTES, follow(dentry, Field::DentryName));
-            let parent = follow(dentry, Field::DentryParent);
+            let [parent, name] = parent_and_name(dentry);
+            self.text(COMPONENT_BYTES, name);
             if parent == dentry {
                 return true; // a file without a place, such as a memfd
             }
@@ -142,16 +140,51 @@ impl Draft {
         let mut step = 0;
         while step < STEPS {
             step += 1;
-            let parent = follow(node, Field::NodeParent);
+            let parent = node.follow(Field::NodeParent);
             if parent == 0 {
                 return node != 0;
             }
             if self.size() > end {
                 return false;
             }
-            self.text(COMPONENT_BYTES, follow(node, Field::NodeName));
+            self.text(COMPONENT_BYTES, node.follow(Field::NodeName));
             node = parent;
         }
         false
     }
+}
+
+/// One mount on the way up.
+#[derive(Clone, Copy)]
+struct Mount {
+    address: Address,
+    parent: Address,
+    point: Address,
+    root: Address,
+}
+
+impl Mount {
+    #[inline(always)]
+    fn at(address: Address) -> Self {
+        let [parent, point, root] = if setting(config::JOINED) != 0 {
+            read_at(address.wrapping_add(offset(Field::MountParent) as u64))
+        } else {
+            let vfsmount = address.wrapping_add(offset(Field::MountVfsmount) as u64);
+            [
+                address.follow(Field::MountParent),
+                address.follow(Field::MountPoint),
+                vfsmount.follow(Field::VfsmountRoot),
+            ]
+        };
+        Self { address, parent, point, root }
+    }
+}
+
+#[inline(always)]
+fn parent_and_name(dentry: Address) -> [Address; 2] {
+    if setting(config::JOINED) != 0 {
+        let [parent, _, name] = read_at::<[u64; 3]>(dentry.wrapping_add(offset(Field::DentryParent) as u64));
+        return [parent, name];
+    }
+    [dentry.follow(Field::DentryParent), dentry.follow(Field::DentryName)]
 }

@@ -7,8 +7,8 @@ use std::{fs, thread};
 
 use anyhow::{Result, ensure};
 use e2e::agent::Agent;
-use e2e::storm::recorded::{self, Recorded};
-use e2e::storm::{Account, Storm};
+use e2e::exec_storm::recorded::{self, Recorded};
+use e2e::exec_storm::{Account, Storm};
 use e2e::world::BIN;
 use e2e::{story, wait, world};
 use jiff::Timestamp;
@@ -67,12 +67,12 @@ fn watched(
     seconds: &str,
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<(Account, Recorded)> {
-    let tiny = tiny();
+    let brief = brief();
     let before = recorded::lost(&agent.status()?)?;
-    let storm = Storm::start(&["--seconds", seconds], &tiny)?;
+    let storm = Storm::start(&["--seconds", seconds], &brief)?;
     meanwhile()?;
     let storm = storm.account()?;
-    let recorded = Recorded::read(&story::program(), &storm, &tiny)?;
+    let recorded = Recorded::read(&story::program(), &storm, &brief)?;
     let after = recorded::lost(&agent.status()?)?;
     let lost: BTreeMap<_, _> = after
         .into_iter()
@@ -85,8 +85,8 @@ fn watched(
     Ok((storm, recorded))
 }
 
-fn tiny() -> PathBuf {
-    Path::new(BIN).join("tiny")
+fn brief() -> PathBuf {
+    Path::new(BIN).join("brief")
 }
 
 /// State `T` in its stat.

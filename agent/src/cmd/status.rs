@@ -46,10 +46,12 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, Error> {
     )?;
     writeln!(
         out,
-        "stash      {} executables kept, {} missed",
+        "stash      {} executables kept, {} left out on purpose, {} missed",
         text("/counts/recorder/stashed"),
+        text("/counts/recorder/stash_skipped"),
         text("/counts/recorder/stash_missed")
     )?;
+    writeln!(out, "gate       {}", text("/gate/words"))?;
     writeln!(out, "processes  {} in memory", text("/processes"))?;
     writeln!(out, "captures   {} running, {} waiting", text("/captures/running"), text("/captures/waiting"))?;
     writeln!(out, "door       {} (pid {})", text("/door/listen"), text("/door/pid"))?;

@@ -1,8 +1,13 @@
 //! The flight recorder: tree in memory, segments on disk, stash.
 
+pub mod gaps;
+pub(crate) mod packages;
+pub mod policy;
+pub mod script;
 pub mod segment;
 pub mod stash;
 pub mod stasher;
+pub mod state;
 pub mod tree;
 
 /// Makes `folder` for root alone, with its parents.

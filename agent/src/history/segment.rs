@@ -91,6 +91,11 @@ impl Writer {
         }
     }
 
+    /// Whether everything that was taken in is on disk, or given up.
+    pub fn is_sealed(&self) -> bool {
+        self.events_in_frame == 0
+    }
+
     /// Writes the open frame now. On an error the frame's events are given up; their number is returned with it.
     pub fn seal_frame(&mut self) -> Result<(), (u64, Error)> {
         if self.frame.is_empty() {

@@ -143,7 +143,7 @@ impl Tree {
                     node.stashed.push(stashed.clone());
                 }
             }
-            Action::Loss(_) | Action::Gap(_) | Action::Agent(_) => {}
+            Action::Skip(_) | Action::Loss(_) | Action::Gap(_) | Action::Agent(_) => {}
         }
     }
 

@@ -1,10 +1,8 @@
 //! The programs of the probe: where each is attached, and what stands in for it where the kernel refuses.
 
-use std::path::Path;
-
 use afterimage_ebpf::field::Group;
-use aya::programs::{FExit, RawTracePoint};
-use aya::{Ebpf, Endianness};
+use aya::Ebpf;
+use aya::programs::{BtfTracePoint, FExit};
 
 use super::btf::Btf;
 use super::layout::Layout;
@@ -21,7 +19,7 @@ pub(super) struct Program {
 }
 
 enum Hook {
-    /// A raw tracepoint.
+    /// A tracepoint, whose arguments' types the verifier knows.
     Tracepoint(&'static str),
     /// The return of a kernel function that takes this many parameters; they decide where the probe finds the result.
     Return(&'static str, u32),
@@ -88,7 +86,7 @@ pub(super) fn attach_all(
     ebpf: &mut Ebpf,
     layout: &Layout,
     btf: &Btf<'_>,
-    types: &Path,
+    types: &aya::Btf,
 ) -> Vec<ProgramReport> {
     let mut reports: Vec<ProgramReport> = Vec::new();
     for program in &PROGRAMS {
@@ -107,18 +105,24 @@ pub(super) fn attach_all(
             Hook::Tracepoint(tracepoint) => tracepoint,
             Hook::Return(function, _) => function,
         };
-        reports.push(ProgramReport { name, shows, hook, instead, fate, self_check: None });
+        let id = id(ebpf, name);
+        reports.push(ProgramReport { name, shows, hook, instead, fate, id, self_check: None });
     }
     reports
 }
 
-fn attach(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &Path) -> Result<(), String> {
+/// The number of a loaded program.
+fn id(ebpf: &Ebpf, name: &str) -> Option<u32> {
+    ebpf.program(name)?.info().ok().map(|info| info.id())
+}
+
+fn attach(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &aya::Btf) -> Result<(), String> {
     let loaded = ebpf.program_mut(program.name).ok_or("it is not in the probe's object")?;
     match program.hook {
         Hook::Tracepoint(tracepoint) => {
-            let loaded: &mut RawTracePoint = loaded.try_into().map_err(words)?;
-            loaded.load().map_err(words)?;
-            loaded.attach(tracepoint).map_err(words)?;
+            let loaded: &mut BtfTracePoint = loaded.try_into().map_err(words)?;
+            loaded.load(tracepoint, types).map_err(words)?;
+            loaded.attach().map_err(words)?;
         }
         Hook::Return(function, parameters) => {
             let has = btf.parameters(function).map_err(words)?;
@@ -126,8 +130,7 @@ fn attach(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &Path) -> Re
                 return Err(format!("`{function}` has {has} parameters on this kernel, not {parameters}"));
             }
             let loaded: &mut FExit = loaded.try_into().map_err(words)?;
-            let types = aya::Btf::parse_file(types, Endianness::default()).map_err(words)?;
-            loaded.load(function, &types).map_err(words)?;
+            loaded.load(function, types).map_err(words)?;
             loaded.attach().map_err(words)?;
         }
     }
@@ -137,7 +140,7 @@ fn attach(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &Path) -> Re
 /// Takes a program off.
 pub(super) fn detach(ebpf: &mut Ebpf, name: &str) {
     let result = match ebpf.program_mut(name) {
-        Some(aya::programs::Program::RawTracePoint(program)) => program.unload(),
+        Some(aya::programs::Program::BtfTracePoint(program)) => program.unload(),
         Some(aya::programs::Program::FExit(program)) => program.unload(),
         _ => Ok(()),
     };

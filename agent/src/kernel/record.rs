@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use afterimage_ebpf::{NONE, cut, kind};
+use afterimage_ebpf::{NONE, flag, kind};
 use jiff::Timestamp;
 
-use crate::event::{Action, BootId, Event, Exit, Flow, Fork, Image, Namespaces, ProcessId, Source};
+use crate::event::{Action, BootId, Event, Exit, Flow, Fork, Hold, Image, Namespaces, ProcessId, Source};
 use crate::proc::nul_separated;
 use crate::text::Bytes;
 
@@ -64,29 +64,44 @@ fn flow(rest: &mut Rest<'_>) -> Option<Flow> {
 fn image(rest: &mut Rest<'_>, boot: BootId) -> Option<Image> {
     let parent = rest.process(boot)?;
     let inode = rest.u64()?;
-    let [device, links, uid, gid, login_uid] = rest.words()?;
-    let [pid, mnt, net, user, cuts] = rest.words()?;
+    let cgroup_id = rest.u64()?;
+    let changed = i64::from_ne_bytes(rest.array()?);
+    let [changed_ns, device, links] = rest.words()?;
+    let [uid, real_uid, gid, login_uid] = rest.words()?;
+    let [pid, mnt, net, user, flags] = rest.words()?;
     let lengths: [u16; 5] = [rest.u16()?, rest.u16()?, rest.u16()?, rest.u16()?, rest.u16()?];
     rest.take(6)?;
     let name = rest.name()?;
     let [filename, args, executable, directory, cgroup] =
         lengths.map(|length| rest.take(usize::from(length)));
-    let is_cut = |bit| cuts & bit != 0;
+    let has = |bit| flags & bit != 0;
+    let told = has(flag::CGROUP_TOLD);
+    let executable = path(executable?, has(flag::EXECUTABLE_CUT));
     Some(Image {
         parent,
         name,
-        executable: path(executable?, is_cut(cut::EXECUTABLE)),
+        executable,
         filename: Bytes::from(filename?),
         args: nul_separated(args?, MOST_ARGS).strings,
-        args_cut: is_cut(cut::ARGS),
-        working_directory: path(directory?, is_cut(cut::DIRECTORY)),
+        args_cut: has(flag::ARGS_CUT),
+        working_directory: path(directory?, has(flag::DIRECTORY_CUT)),
         inode,
         device,
+        changed: (changed_ns != NONE)
+            .then(|| Timestamp::new(changed, changed_ns.try_into().ok()?).ok())
+            .flatten(),
         links: (links != NONE).then_some(links),
         uid,
+        real_uid: (real_uid != NONE && real_uid != uid).then_some(real_uid),
         gid,
         login_uid: (login_uid != NONE).then_some(login_uid),
-        cgroup: path(cgroup?, is_cut(cut::CGROUP)),
+        cgroup: if told { Bytes::default() } else { path(cgroup?, has(flag::CGROUP_CUT)) },
+        cgroup_id: (cgroup_id != 0).then_some(cgroup_id),
+        hold: if has(flag::HELD) {
+            Some(Hold::Stopped)
+        } else {
+            has(flag::NOT_HELD).then_some(Hold::Refused)
+        },
         namespaces: Namespaces { pid, mnt, net, user },
     })
 }
@@ -131,8 +146,12 @@ impl<'a> Rest<'a> {
         self.array().map(u64::from_ne_bytes)
     }
 
-    fn words(&mut self) -> Option<[u32; 5]> {
-        Some([self.u32()?, self.u32()?, self.u32()?, self.u32()?, self.u32()?])
+    fn words<const N: usize>(&mut self) -> Option<[u32; N]> {
+        let mut words = [0; N];
+        for word in &mut words {
+            *word = self.u32()?;
+        }
+        Some(words)
     }
 
     fn port(&mut self) -> Option<u16> {

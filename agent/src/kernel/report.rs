@@ -23,6 +23,8 @@ pub struct Report {
     pub refused_fields: Vec<String>,
     /// Each program.
     pub programs: Vec<ProgramReport>,
+    /// Numbers of the maps in the kernel, by name (`bpftool map show id N`).
+    pub maps: BTreeMap<String, u32>,
 }
 
 /// One program.
@@ -38,6 +40,8 @@ pub struct ProgramReport {
     pub instead: Option<&'static str>,
     /// What became of it.
     pub fate: Fate,
+    /// Its number in the kernel while it runs (`bpftool prog show id N`).
+    pub id: Option<u32>,
     /// What the self-check found: what was compared, or why it could not be.
     pub self_check: Option<String>,
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::event::{Action, Agent, BootId, Event, Gap, Loss, ProcessId, Source};
+use crate::history::gaps;
 use crate::history::segment::{self, Writer};
 use crate::history::stash::{Kept, Stash};
 use crate::history::tree::{Bounds, Tree};
@@ -27,6 +28,8 @@ pub(super) struct Counts {
     pub(super) stashed: u64,
     /// Executables that could not be taken, mostly because the process was gone already.
     pub(super) stash_missed: u64,
+    /// Executables that were left out on purpose.
+    pub(super) stash_skipped: u64,
 }
 
 /// Losses that are not yet in the history.
@@ -48,16 +51,21 @@ pub(super) struct Keeper {
     proc: PathBuf,
     own: ProcessId,
     history: Writer,
+    gaps: gaps::Log,
     missed: Unsaid,
     unwritten: Unsaid,
+    /// Losses whose event is not on disk yet: when its frame is lost, they are told again.
+    unsealed: Vec<(&'static str, u64)>,
 }
 
 impl Keeper {
     /// Reads back what an earlier recorder wrote. `own` is the recorder's process.
     pub(super) fn restore(
         history: &Path,
+        gaps: gaps::Log,
         proc: &Path,
         own: ProcessId,
+        stash: Stash,
         now: Timestamp,
     ) -> Result<Self, segment::Error> {
         let writer = Writer::new(history)?;
@@ -71,13 +79,15 @@ impl Keeper {
         }
         let mut keeper = Self {
             tree,
-            stash: Stash::default(),
+            stash,
             counts: Counts::default(),
             proc: proc.to_owned(),
             own,
             history: writer,
+            gaps,
             missed: Unsaid::default(),
             unwritten: Unsaid::default(),
+            unsealed: Vec::new(),
         };
         if let Some(since) = last.filter(|since| *since < now) {
             let reason = "no recorder ran between the last event and this start".to_owned();
@@ -112,9 +122,10 @@ impl Keeper {
             Action::Exec(image) => image,
             // A kernel thread has no executable that could be missed.
             Action::Running(image) if image.inode != 0 || !image.executable.is_empty() => image,
+            Action::Exit(_) => return self.stash.ended(event.process.pid),
             _ => return,
         };
-        if let Some(kept) = self.stash.take(&self.proc, event.process, image) {
+        for kept in self.stash.take(&self.proc, event.process, image) {
             self.stashed(kept, watch);
         }
     }
@@ -158,21 +169,39 @@ impl Keeper {
         self.tree.apply(event);
         watch(event);
         self.counts.events = self.counts.events.saturating_add(1);
+        self.note_gap(event);
         let outcome = self.history.append(event, Instant::now());
         self.count_unwritten(outcome);
     }
 
+    /// Gaps and losses that touch the time from `since` to `until`.
+    pub(super) fn gaps(&self, since: Timestamp, until: Timestamp) -> Vec<Event> {
+        self.gaps.within(since, until)
+    }
+
+    fn note_gap(&mut self, event: &Event) {
+        if let Err(failure) = self.gaps.add(event) {
+            tracing::error!("{failure}; it is in the history only");
+        }
+    }
+
+    /// A time without sight that ends now.
+    pub(super) fn gap(&mut self, since: Timestamp, reason: String, watch: &mut dyn FnMut(&Event)) {
+        let event = self.own_event(Timestamp::now(), Action::Gap(Gap { since, reason }));
+        self.take(&event, watch);
+    }
+
     fn stashed(&mut self, kept: Kept, watch: &mut dyn FnMut(&Event)) {
+        let now = Timestamp::now();
+        let by_agent = |process, action| Event { time: now, source: Source::Agent, process, action };
         match kept {
             Kept::Yes(process, stashed) => {
                 self.counts.stashed = self.counts.stashed.saturating_add(1);
-                let event = Event {
-                    time: Timestamp::now(),
-                    source: Source::Agent,
-                    process,
-                    action: Action::Stash(stashed),
-                };
-                self.keep(&event, watch);
+                self.keep(&by_agent(process, Action::Stash(stashed)), watch);
+            }
+            Kept::Skipped(process, skipped) => {
+                self.counts.stash_skipped = self.counts.stash_skipped.saturating_add(1);
+                self.keep(&by_agent(process, Action::Skip(skipped)), watch);
             }
             Kept::No(process, executable, reason) => {
                 self.counts.stash_missed = self.counts.stash_missed.saturating_add(1);
@@ -183,14 +212,24 @@ impl Keeper {
     }
 
     fn count_unwritten(&mut self, outcome: Result<(), (u64, segment::Error)>) {
-        let Err((lost, failure)) = outcome else { return };
+        let Err((lost, failure)) = outcome else {
+            if self.history.is_sealed() {
+                self.unsealed.clear();
+            }
+            return;
+        };
+        for (place, count) in std::mem::take(&mut self.unsealed) {
+            let unsaid = if place == "stash" { &mut self.missed } else { &mut self.unwritten };
+            unsaid.add(count, failure.to_string());
+        }
         tracing::error!(lost, "{failure}; events are lost");
         self.counts.history_lost = self.counts.history_lost.saturating_add(lost);
         self.unwritten.add(lost, failure.to_string());
     }
 
     fn own_losses(&mut self, watch: &mut dyn FnMut(&Event)) {
-        for (place, unsaid) in [("stash", &mut self.missed), ("history", &mut self.unwritten)] {
+        for place in ["stash", "history"] {
+            let unsaid = if place == "stash" { &mut self.missed } else { &mut self.unwritten };
             let Unsaid { count, since: Some(since), last } = std::mem::take(unsaid) else { continue };
             let loss = Loss { place: place.to_owned(), count, since, detail: last };
             let event = Event {
@@ -200,10 +239,12 @@ impl Keeper {
                 action: Action::Loss(loss),
             };
             watch(&event);
-            // A loss that cannot be written is counted with the next one.
-            if let Err((lost, failure)) = self.history.append(&event, Instant::now()) {
-                unsaid.add(count.saturating_add(lost), failure.to_string());
+            if let Err(failure) = self.gaps.add(&event) {
+                tracing::error!("{failure}; it is in the history only");
             }
+            self.unsealed.push((place, count));
+            let outcome = self.history.append(&event, Instant::now());
+            self.count_unwritten(outcome);
         }
     }
 }
@@ -254,6 +295,10 @@ mod tests {
         Event { time: Timestamp::from_second(second).unwrap(), source: Source::Scan, process, action }
     }
 
+    fn log(folder: &tempfile::TempDir) -> gaps::Log {
+        gaps::Log::open(gaps::path(folder.path())).unwrap()
+    }
+
     fn history(folder: &Path) -> Vec<Event> {
         let mut events = Vec::new();
         for segment in segment::list(folder).unwrap() {
@@ -267,8 +312,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let proc = Path::new("/proc");
         let image = Image { executable: Bytes::from("/tmp/x"), ..Image::default() };
-        let mut first =
-            Keeper::restore(folder.path(), proc, own(), Timestamp::from_second(1).unwrap()).unwrap();
+        let mut first = Keeper::restore(
+            folder.path(),
+            log(&folder),
+            proc,
+            own(),
+            Stash::default(),
+            Timestamp::from_second(1).unwrap(),
+        )
+        .unwrap();
         first.take(&event(10, Action::Exec(Box::new(image))), &mut |_| {});
         first.take(&event(11, Action::Exit(Exit { code: 7, signal: 0 })), &mut |_| {});
         first.flush(&mut |_| {});
@@ -280,7 +332,8 @@ mod tests {
         assert_eq!((lost.place.as_str(), lost.count), ("stash", 1));
 
         let now = Timestamp::now();
-        let mut second = Keeper::restore(folder.path(), proc, own(), now).unwrap();
+        let mut second =
+            Keeper::restore(folder.path(), log(&folder), proc, own(), Stash::default(), now).unwrap();
         second.flush(&mut |_| {});
         let id = event(0, Action::Exit(Exit { code: 0, signal: 0 })).process;
         let node = second.tree.get(&id).expect("the dead process");

@@ -4,14 +4,18 @@
 //! hang (collecting, sealing, hashing files, HTTP) happens in other processes.
 
 mod captures;
+mod descriptors;
 mod door;
 pub mod facts;
+mod gate;
 mod helper;
 mod keeper;
 mod local;
 mod record;
 mod sight;
 mod status;
+mod thaw;
+mod vigil;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -66,6 +70,9 @@ pub enum Error {
     /// The boot's identity.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// The list of gaps.
+    #[error(transparent)]
+    Gaps(#[from] history::gaps::Error),
     /// The store.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -121,7 +128,7 @@ impl Recorder {
         let store = config.paths.bundles();
         crate::store::Store::open(&store)?;
         let clients = local::Clients::listen(&config.paths.socket)?;
-        let mut sight = sight::Sight::open(&config, facts.boot)?;
+        let mut sight = sight::Sight::open(&config, &facts, wake.clone())?;
         let records = config.paths.state.join("captures");
         let captures = captures::Captures::open(&store, &records, &config.captures, key, wake.clone())
             .map_err(io(format!("open the store {}", store.display())))?;
@@ -165,23 +172,23 @@ impl Recorder {
     }
 
     fn wait(&self) -> io::Result<()> {
+        // While events come, an ordinary one wakes nobody: they are taken together at the end of this time.
         let busy = self.quiet_since.elapsed() <= QUIET;
-        if busy {
-            // The ring is not among what wakes us: its events are taken together at the end of this time.
-            return self.poll(BUSY, false);
-        }
-        self.poll(IDLE, true)
+        if busy { self.poll(BUSY, false) } else { self.poll(IDLE, true) }
     }
 
-    fn poll(&self, timeout: Duration, with_ring: bool) -> io::Result<()> {
+    fn poll(&self, timeout: Duration, quiet: bool) -> io::Result<()> {
         let mut all = vec![self.signals.as_fd(), self.wake.as_fd()];
-        all.extend(self.sight.descriptors(with_ring));
+        all.extend(self.sight.descriptors(quiet));
         all.extend(self.clients.descriptors());
         all.extend(self.door.descriptor());
         let mut set: Vec<PollFd<'_>> = all.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let timeout = PollTimeout::from(u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX));
         match poll(&mut set, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            // Somebody has lowered our limit of descriptors below what we have open (poll(2)): look without waiting for
+            // a sign, rather than not at all.
+            Err(nix::errno::Errno::EINVAL) => std::thread::sleep(BUSY),
             Err(failure) => return Err(failure.into()),
         }
         // What it counts is found by looking; EAGAIN says that nobody woke us.
@@ -199,6 +206,7 @@ impl Recorder {
 
     fn retain(&mut self) {
         self.retained = Instant::now();
+        self.sight.read_accounts(&self.config);
         let kept = &self.config.history;
         self.sight.keeper.retain(kept.bytes, kept.hours, Timestamp::now());
     }

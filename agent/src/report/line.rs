@@ -27,6 +27,7 @@ pub fn event(event: &Event) -> String {
         Action::Stash(kept) => {
             ("stash", format!("{} sha256 {} ({} bytes)", kept.executable, kept.sha256, kept.size))
         }
+        Action::Skip(skipped) => ("skip", format!("{} ({})", skipped.executable, skipped.reason)),
         // The process is in the history; only its file is not in the stash.
         Action::Loss(loss) if loss.place == "stash" => {
             ("missed", format!("{} executable(s) since {}: {}", loss.count, time(loss.since), loss.detail))

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 
 use super::figure::Figure;
 use crate::agent::Agent;
-use crate::storm::recorded::{self, Recorded};
-use crate::storm::{self, Account};
+use crate::exec_storm::recorded::{self, Recorded};
+use crate::exec_storm::{self, Account};
 use crate::story;
 use crate::world::BIN;
 
@@ -22,10 +22,10 @@ const GOAL_MIB: f64 = 24.0;
 /// A storm of a minute with one marked life in it.
 pub(super) fn storm() -> Result<Vec<Figure>> {
     let agent = Agent::start(&story::program(), Path::new(LOG))?;
-    let tiny = tiny();
+    let brief = brief();
     let before = recorded::lost(&agent.status()?)?;
-    let storm = storm::run(&["--seconds", "60"], &tiny)?;
-    let recorded = Recorded::read(&story::program(), &storm, &tiny)?;
+    let storm = exec_storm::run(&["--seconds", "60"], &brief)?;
+    let recorded = Recorded::read(&story::program(), &storm, &brief)?;
     let lost: BTreeMap<_, _> = recorded::lost(&agent.status()?)?
         .into_iter()
         .map(|(kind, count)| (kind.clone(), count - before.get(&kind).copied().unwrap_or_default()))
@@ -46,7 +46,7 @@ pub(super) fn memory() -> Result<Vec<Figure>> {
     let agent = Agent::start(&story::program(), Path::new(LOG))?;
     let begun = Memory::of(agent.pid())?;
     let each = (MILLION / 2).to_string();
-    let storm: Account = storm::run(&["--times", &each, "--seconds", "150"], &tiny())?;
+    let storm: Account = exec_storm::run(&["--times", &each, "--seconds", "150"], &brief())?;
     agent.history_flushed()?;
     let after = Memory::of(agent.pid())?;
     let what = format!("recorder's memory after {} processes, MiB", storm.lives);
@@ -93,6 +93,6 @@ impl Memory {
     }
 }
 
-fn tiny() -> PathBuf {
-    Path::new(BIN).join("tiny")
+fn brief() -> PathBuf {
+    Path::new(BIN).join("brief")
 }

@@ -8,7 +8,7 @@ use super::figure::Figure;
 use crate::agent::Agent;
 use crate::bpf_stats::{self, Counting};
 use crate::world::BIN;
-use crate::{storm, story};
+use crate::{exec_storm, story};
 
 /// µs of a process life: fork, exec and exit.
 const GOAL: f64 = 2.0;
@@ -21,7 +21,7 @@ pub(super) fn measure() -> Result<Vec<Figure>> {
     let counting = Counting::begin()?;
     let before = bpf_stats::of_process(agent.pid())?;
     let cpu_before = cpu_ticks(agent.pid())?;
-    let storm = storm::run(&["--seconds", "10"], &Path::new(BIN).join("tiny"))?;
+    let storm = exec_storm::run(&["--seconds", "10"], &Path::new(BIN).join("brief"))?;
     // What is still in the ring is part of the work.
     agent.history_flushed()?;
     let cpu = cpu_ticks(agent.pid())?;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::figure::Figure;
 use crate::agent::{self, Agent};
-use crate::storm::Storm;
+use crate::exec_storm::Storm;
 use crate::story;
 use crate::world::BIN;
 
@@ -35,7 +35,7 @@ struct Event {
 pub(super) fn measure() -> Result<Vec<Figure>> {
     let program = story::program();
     let mut agent = Agent::start(&program, Path::new(LOG))?;
-    let storm = Storm::start(&["--seconds", "150", "--pause-us", "2000"], &Path::new(BIN).join("tiny"))?;
+    let storm = Storm::start(&["--seconds", "150", "--pause-us", "2000"], &Path::new(BIN).join("brief"))?;
     let (mut kills, mut slowest) = (Vec::new(), Duration::ZERO);
     let begun = Instant::now();
     for number in 0..TIMES {

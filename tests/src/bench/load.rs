@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::storm;
+use crate::exec_storm;
 use crate::world::BIN;
 
 /// A real dynamic program of the distribution.
@@ -48,8 +48,10 @@ impl Load {
     /// Runs it once; µs of one process life or connection.
     pub fn run(self) -> Result<f64> {
         match self {
-            Self::Storm => Ok(storm::run(&["--times", "4000"], &Path::new(BIN).join("tiny"))?.us_per_life),
-            Self::First => Ok(storm::run(&[], Path::new(COPIES))?.us_per_life),
+            Self::Storm => {
+                Ok(exec_storm::run(&["--times", "4000"], &Path::new(BIN).join("brief"))?.us_per_life)
+            }
+            Self::First => Ok(exec_storm::run(&[], Path::new(COPIES))?.us_per_life),
             Self::Connect => dial(30_000),
         }
     }

@@ -20,7 +20,7 @@ pub fn measure(watcher: Watcher, load: Load) -> Result<Vec<Figure>> {
     if watcher != Watcher::Agent {
         watcher::furnish()?;
     }
-    if let Err(error) = watcher.works(&std::path::Path::new(BIN).join("tiny")) {
+    if let Err(error) = watcher.works(&std::path::Path::new(BIN).join("brief")) {
         return Ok(vec![Figure::missing(what, format!("{error:#}"))]);
     }
     let sample = || {

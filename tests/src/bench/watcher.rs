@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::agent::Agent;
-use crate::{storm, story, wait};
+use crate::{exec_storm, story, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOG: &str = "/tmp/afterimage.log";
@@ -126,7 +126,7 @@ impl Watcher {
         let mut child = self.attached(self.spawn(Stdio::piped())?)?;
         let out = child.stdout.take().context("no stdout")?;
         let counter = std::thread::spawn(move || BufReader::new(out).split(b'\n').count());
-        let storm = storm::run(&["--times", "500"], program)?;
+        let storm = exec_storm::run(&["--times", "500"], program)?;
         Watching::Peer(child).stop()?;
         let lines = counter.join().unwrap_or_default();
         if self == Self::Perf {

@@ -4,17 +4,22 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use e2e::agent::{self, Agent};
 use e2e::events::nothing_was_lost;
 use e2e::known::{self, Known};
+use e2e::wait;
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime, clock_settime};
 
 const AGENT: &str = "/afterimage";
 const LOG: &str = "/tmp/afterimage.log";
+const PATIENCE: Duration = Duration::from_secs(30);
 const MOUNTS: [(&str, &str, &str); 7] = [
     ("proc", "/proc", ""),
     ("sysfs", "/sys", ""),
@@ -72,6 +77,7 @@ fn run() -> Result<()> {
     let agent = step_with("the agent watches", || Agent::start(program, Path::new(LOG)))?;
     step("its self-check", || self_check(&agent))?;
     let (accounts, bundle) = children(&agent)?;
+    step("frozen, and the clock set", || blinded(&agent))?;
     step("the agent stops", || agent.stop().map(|()| String::new()))?;
     let events = agent::history(program)?;
     step("nothing was lost", || nothing_was_lost(&events).map(|()| format!("{} events", events.len())))?;
@@ -99,6 +105,31 @@ fn children(agent: &Agent) -> Result<(Vec<known::Account>, String)> {
         Ok(format!("{} bytes", fs::metadata(&path)?.len()))
     })?;
     Ok((vec![four.let_go()?, six.let_go()?, killed.kill()?], bundle))
+}
+
+/// The agent's cgroup is frozen for three seconds, and the clock set forwards by ten minutes: both must be told.
+fn blinded(agent: &Agent) -> Result<String> {
+    let folder = Path::new("/sys/fs/cgroup/agent");
+    fs::create_dir(folder)?;
+    fs::write(folder.join("cgroup.procs"), agent.pid().to_string())?;
+    fs::write(folder.join("cgroup.freeze"), "1")?;
+    let begun = Instant::now();
+    wait::until("three seconds", PATIENCE, || Ok((begun.elapsed().as_secs() >= 3).then_some(())))?;
+    fs::write(folder.join("cgroup.freeze"), "0")?;
+    let stood = told(agent, "stood still for 3")?;
+    let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(now.tv_sec() + 600, now.tv_nsec()))?;
+    Ok(format!("{stood}; {}", told(agent, "set forwards by 600")?))
+}
+
+/// The message of the gap that has these words.
+fn told(agent: &Agent, words: &str) -> Result<String> {
+    wait::until(&format!("the gap: {words}"), PATIENCE, || {
+        let events = agent.history()?;
+        let gaps = events.iter().filter(|event| event["event.action"] == "gap");
+        let mut messages = gaps.filter_map(|event| event["message"].as_str());
+        Ok(messages.find(|message| message.contains(words)).map(str::to_owned))
+    })
 }
 
 /// What the probe says of itself, program by program.
