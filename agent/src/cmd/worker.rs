@@ -12,11 +12,11 @@ use super::{Error, Exit};
 use crate::bundle::{Attempt, Bag, Outcome, seal};
 use crate::capture::job::{self, Job};
 use crate::capture::message::{FromSeal, ToSeal};
-use crate::history::segment;
 use crate::history::stasher;
 use crate::history::tree::{Bounds, Tree};
+use crate::history::{compact, segment};
 use crate::ipc::Channel;
-use crate::system::spawn;
+use crate::system::{self, spawn};
 use crate::trigger::resolve;
 use crate::{collect, door, plan};
 
@@ -39,6 +39,12 @@ pub enum Worker {
     Seal {
         /// The capture.
         id: Uuid,
+    },
+    /// Compacts the closed segments of a history.
+    #[command(hide = true)]
+    Compact {
+        /// The history.
+        folder: PathBuf,
     },
     /// Keeps executables (channel at descriptor 3).
     #[command(hide = true)]
@@ -63,6 +69,16 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
     match worker {
         Worker::Collect { id } => collect(*id),
         Worker::Seal { id } => close(*id),
+        Worker::Compact { folder } => {
+            // One that may take more than it should still does its work.
+            if let Err(failure) = system::priority::yield_to_all() {
+                tracing::warn!("cannot lower the priority: {failure}");
+            }
+            let done = compact::all(folder).map_err(Error::failed)?;
+            let compact::Done { segments, before, after } = done;
+            tracing::info!(segments, before, after, "the history is compacted");
+            Ok(Exit::Done)
+        }
         Worker::Stasher { folder, limits } => {
             let limits: stasher::Limits = serde_json::from_str(limits).map_err(Error::usage)?;
             let channel = Channel::new(inherited(spawn::FIRST)?);
