@@ -100,8 +100,9 @@ impl Writer {
         self.sync()
     }
 
-    /// Closes the segment; returns when all that was written is on the disk, or cannot be brought there.
+    /// Writes all there is and closes the segment; returns when all that was written is on the disk, or cannot be brought there.
     pub fn close(&mut self) -> Result<(), Lost> {
+        self.seal_frame(Instant::now())?;
         self.close_segment();
         let outcome = self.syncer.finish();
         outcome.map_err(|(lost, failure)| (lost, error("sync", &self.folder)(failure)))

@@ -9,23 +9,28 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::column::{Ids, Packed, put, put_step};
-use super::{Frame, Index, Term};
+use super::{Frame, Index, Span, Term};
 use crate::event::{BootId, ProcessId};
 use crate::history::frame;
 use crate::text;
 
-/// What of an event the index, and whoever looks for an event, needs.
+/// What is needed of an event to know whether it is looked for.
 #[derive(Deserialize)]
 pub struct Line<'a> {
-    #[serde(rename = "@timestamp")]
     /// When it happened.
+    #[serde(rename = "@timestamp")]
     pub time: Timestamp,
-    #[serde(rename = "event.action", borrow)]
     /// What happened, in one word.
+    #[serde(rename = "event.action", borrow)]
     pub action: Cow<'a, str>,
-    #[serde(rename = "process.entity_id")]
     /// Whom it concerns.
+    #[serde(rename = "process.entity_id")]
     pub process: ProcessId,
+}
+
+/// What of an event goes into the index.
+#[derive(Default, Deserialize)]
+struct Words<'a> {
     #[serde(rename = "process.parent.entity_id", default)]
     parent: Option<ProcessId>,
     #[serde(rename = "process.name", borrow, default)]
@@ -51,15 +56,17 @@ impl<'a> Line<'a> {
     }
 
     /// Whether it is of a process, and not of the agent's own doings.
-    pub(crate) fn is_of_process(&self) -> bool {
+    fn is_of_process(&self) -> bool {
         !matches!(&*self.action, "loss" | "gap" | "agent")
     }
+}
 
-    fn terms(&self) -> impl Iterator<Item = Term> {
+impl Words<'_> {
+    fn terms(&self, of_program: bool) -> impl Iterator<Item = Term> {
         let bytes = |text: &str| text::unescape(text).unwrap_or_default();
         let mut terms = Vec::new();
         terms.extend(self.remote.map(Term::remote));
-        if matches!(&*self.action, "exec" | "running") {
+        if of_program {
             let first = self.args.first().map(|first| bytes(first)).unwrap_or_default();
             let names = [bytes(&self.name), bytes(&self.executable), bytes(&self.filename), first];
             for name in names.iter().filter(|name| !name.is_empty()) {
@@ -103,14 +110,15 @@ impl Builder {
         let mut events = 0_u32;
         let mut guests = HashSet::new();
         let mut terms = BTreeSet::new();
-        for line in frame::lines(plain) {
-            let Some(line) = Line::parse(line) else { continue };
+        for text in frame::lines(plain) {
+            let Some(line) = Line::parse(text) else { continue };
             events = events.saturating_add(1);
             let (first, last) = span.unwrap_or((line.time, line.time));
             span = Some((first.min(line.time), last.max(line.time)));
             if line.is_of_process() {
-                self.process(&line, number, &mut guests);
-                terms.extend(line.terms());
+                let words: Words<'_> = serde_json::from_slice(text).unwrap_or_default();
+                self.process(line.process, words.parent, number, &mut guests);
+                terms.extend(words.terms(matches!(&*line.action, "exec" | "running")));
             }
         }
         let check = packed.last_chunk::<4>().copied().map_or(0, u32::from_le_bytes);
@@ -130,17 +138,23 @@ impl Builder {
         }
     }
 
-    fn process(&mut self, line: &Line<'_>, frame: usize, guests: &mut HashSet<ProcessId>) {
-        self.boot(line.process.boot);
-        let Some(&at) = self.known.get(&line.process) else {
-            self.known.insert(line.process, self.births.len());
-            self.births.push(Entry { id: line.process, parent: line.parent, frame });
+    fn process(
+        &mut self,
+        id: ProcessId,
+        parent: Option<ProcessId>,
+        frame: usize,
+        guests: &mut HashSet<ProcessId>,
+    ) {
+        self.boot(id.boot);
+        let Some(&at) = self.known.get(&id) else {
+            self.known.insert(id, self.births.len());
+            self.births.push(Entry { id, parent, frame });
             return;
         };
         if let Some(birth) = self.births.get_mut(at) {
-            birth.parent = birth.parent.or(line.parent);
+            birth.parent = birth.parent.or(parent);
             if birth.frame != frame {
-                guests.insert(line.process);
+                guests.insert(id);
             }
         }
     }
@@ -159,7 +173,12 @@ impl Builder {
         if self.boots.len() > BOOTS_MAX {
             return Err(io::Error::other("it names more boots than a segment can be of"));
         }
+        let mut span = Span::EMPTY;
+        for birth in &self.births {
+            span.include(&birth.id);
+        }
         Ok(Index {
+            span,
             births: Packed::pack(&self.births(), &self.boots)?,
             guests: Packed::pack(&self.guests(), &self.boots)?,
             terms: Packed::pack(&self.terms(), &[])?,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::column::{Ids, Packed, Reader, put, put_step};
-use super::{Birth, Frame, Index, Term};
+use super::{Birth, Frame, Index, Span, Term};
 use crate::event::{BootId, ProcessId};
 use crate::history::segment::Segment;
 
@@ -63,7 +63,7 @@ pub(super) fn encode(index: &Index) -> io::Result<Vec<u8>> {
     let boots = &index.births.boots;
     let mut bytes = MAGIC.to_vec();
     bytes.extend(index.segment_bytes.to_le_bytes());
-    let frames = Packed::pack(&frames_column(&index.frames), &[])?;
+    let frames = Packed::pack(&frames_column(&index.frames, index.span), &[])?;
     let parents = Packed::pack(&parents_column(&index.parents, boots), &[])?;
     for section in [&frames, &parents, &index.births, &index.guests, &index.terms] {
         bytes.extend(u32::try_from(section.bytes.len()).map_err(io::Error::other)?.to_le_bytes());
@@ -99,12 +99,16 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Index> {
     births.boots.clone_from(&boots);
     guests.boots = boots;
     let segment_bytes = u64::from_le_bytes(*length);
-    Some(Index { frames: read_frames(&frames.unpack())?, segment_bytes, parents, births, guests, terms })
+    let (frames, span) = read_frames(&frames.unpack())?;
+    Some(Index { frames, segment_bytes, span, parents, births, guests, terms })
 }
 
-fn frames_column(frames: &[Frame]) -> Vec<u8> {
+fn frames_column(frames: &[Frame], span: Span) -> Vec<u8> {
     let nanos = |time: Timestamp| u64::try_from(time.as_nanosecond().max(0)).unwrap_or(u64::MAX);
     let mut column = Vec::new();
+    for number in [u64::from(span.pids.0), u64::from(span.pids.1), span.starts.0, span.starts.1] {
+        put(&mut column, number);
+    }
     put(&mut column, u64::try_from(frames.len()).unwrap_or_default());
     let mut time = 0;
     for frame in frames {
@@ -118,8 +122,10 @@ fn frames_column(frames: &[Frame]) -> Vec<u8> {
     column
 }
 
-fn read_frames(column: &[u8]) -> Option<Vec<Frame>> {
+fn read_frames(column: &[u8]) -> Option<(Vec<Frame>, Span)> {
     let mut reader = Reader(column);
+    let pids = (reader.small()?, reader.small()?);
+    let span = Span { pids, starts: (reader.number()?, reader.number()?) };
     let count = reader.small()?;
     let (mut frames, mut offset, mut nanos) = (Vec::new(), 0_u64, 0);
     for _ in 0..count {
@@ -130,7 +136,7 @@ fn read_frames(column: &[u8]) -> Option<Vec<Frame>> {
         frames.push(Frame { offset, bytes, check, events, first: time(first)?, last: time(nanos)? });
         offset = offset.checked_add(u64::from(bytes))?;
     }
-    Some(frames)
+    Some((frames, span))
 }
 
 fn parents_column(parents: &[ProcessId], boots: &[BootId]) -> Vec<u8> {

@@ -31,6 +31,7 @@ pub struct Index {
     /// The frames, in their order.
     pub frames: Vec<Frame>,
     segment_bytes: u64,
+    span: Span,
     parents: Vec<ProcessId>,
     births: column::Packed,
     guests: column::Packed,
@@ -52,6 +53,24 @@ pub struct Frame {
     pub first: Timestamp,
     /// The time of its newest event.
     pub last: Timestamp,
+}
+
+/// Between which numbers the pids and start times of all births are: most segments need not be unpacked to know that a
+/// process was not born there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    pids: (u32, u32),
+    starts: (u64, u64),
+}
+
+impl Span {
+    /// Nobody.
+    const EMPTY: Self = Self { pids: (u32::MAX, 0), starts: (u64::MAX, 0) };
+
+    fn include(&mut self, id: &ProcessId) {
+        self.pids = (self.pids.0.min(id.pid), self.pids.1.max(id.pid));
+        self.starts = (self.starts.0.min(id.start), self.starts.1.max(id.start));
+    }
 }
 
 /// A process that was born, or first seen, in a frame.
@@ -86,15 +105,37 @@ impl Index {
         file::with(&self.terms, terms, self.frames.len())
     }
 
+    /// Whether this process may have been born here.
+    pub fn may_bear(&self, id: &ProcessId) -> bool {
+        let Span { pids, starts } = self.span;
+        (pids.0..=pids.1).contains(&id.pid) && (starts.0..=starts.1).contains(&id.start)
+    }
+
+    /// Whether a process with this pid may have been born here.
+    pub fn may_bear_pid(&self, pid: u32) -> bool {
+        (self.span.pids.0..=self.span.pids.1).contains(&pid)
+    }
+
+    /// The frames in which any of `processes` was born.
+    pub fn born(&self, processes: &HashSet<ProcessId>) -> Vec<u32> {
+        if !processes.iter().any(|id| self.may_bear(id)) {
+            return Vec::new();
+        }
+        let births = self.births().into_iter().filter(|birth| processes.contains(&birth.id));
+        sorted(births.map(|birth| birth.frame).collect())
+    }
+
     /// The frames with events of any of `processes`.
     pub fn of(&self, processes: &HashSet<ProcessId>) -> Vec<u32> {
-        let births = self.births().into_iter().map(|birth| (birth.frame, birth.id));
-        let all = births.chain(self.guests()).filter(|(_, id)| processes.contains(id));
-        let mut frames: Vec<u32> = all.map(|(frame, _)| frame).collect();
-        frames.sort_unstable();
-        frames.dedup();
-        frames
+        let guests = self.guests().into_iter().filter(|(_, id)| processes.contains(id));
+        sorted(guests.map(|(frame, _)| frame).chain(self.born(processes)).collect())
     }
+}
+
+fn sorted(mut frames: Vec<u32>) -> Vec<u32> {
+    frames.sort_unstable();
+    frames.dedup();
+    frames
 }
 
 #[cfg(test)]

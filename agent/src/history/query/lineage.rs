@@ -6,11 +6,18 @@ use super::Library;
 use crate::event::ProcessId;
 use crate::history::index::Index;
 
+/// Descendants that are looked for; a first process has millions.
+const FAMILY_MAX: usize = 200_000;
+
 impl Library {
-    /// `roots` and all that descend from them. Children are born after their parents: one way through is enough.
+    /// `roots` and all that descend from them, up to about [`FAMILY_MAX`]. Children are born after their parents: one way
+    /// through is enough.
     pub fn descendants(&self, roots: &HashSet<ProcessId>) -> HashSet<ProcessId> {
         let mut family = roots.clone();
         for volume in &self.volumes {
+            if family.len() > FAMILY_MAX {
+                break;
+            }
             descend(&volume.index, &mut family);
         }
         family
@@ -29,7 +36,8 @@ impl Library {
     /// All that had this pid.
     pub fn with_pid(&self, pid: u32) -> HashSet<ProcessId> {
         let ids = self.volumes.iter().flat_map(|volume| {
-            let births = volume.index.births().into_iter().map(|birth| birth.id);
+            let births = if volume.index.may_bear_pid(pid) { volume.index.births() } else { Vec::new() };
+            let births = births.into_iter().map(|birth| birth.id);
             let parents = volume.index.parents().to_vec();
             births.chain(parents).chain(volume.index.guests().into_iter().map(|(_, id)| id))
         });
@@ -63,6 +71,9 @@ fn descend(index: &Index, family: &mut HashSet<ProcessId>) {
 }
 
 fn ascend(index: &Index, sought: &mut HashSet<ProcessId>, parents: &mut HashMap<ProcessId, ProcessId>) {
+    if !sought.iter().any(|id| index.may_bear(id)) {
+        return;
+    }
     let births = index.births();
     // Backwards a child comes before its parent, but for what two cpus wrote in the wrong order.
     let mut grown = true;

@@ -77,6 +77,15 @@ impl Library {
         places.collect()
     }
 
+    /// The frames in which any of `processes` was born, or first seen.
+    pub fn born(&self, processes: &HashSet<ProcessId>) -> Vec<Place> {
+        let numbered = self.volumes.iter().enumerate();
+        let places = numbered.flat_map(|(volume, Volume { index, .. })| {
+            index.born(processes).into_iter().map(move |frame| Place { volume, frame })
+        });
+        places.collect()
+    }
+
     /// For each of `terms` the frames in which it may be.
     pub fn with(&self, terms: &[Term]) -> Vec<Vec<Place>> {
         let mut found = vec![Vec::new(); terms.len()];
