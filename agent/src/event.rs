@@ -40,8 +40,8 @@ impl ProcessId {
 }
 
 /// One happening.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Record", from = "Record")]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "Record")]
 pub struct Event {
     /// When it happened, on the host's wall clock (kernel boot time plus the offset at the time of reading).
     pub time: Timestamp,
@@ -297,12 +297,25 @@ pub struct Agent {
 }
 
 /// The event's flat form.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Record {
     #[serde(rename = "@timestamp")]
     time: Timestamp,
     #[serde(flatten)]
     action: Action,
+    #[serde(rename = "process.entity_id")]
+    process: ProcessId,
+    #[serde(rename = "afterimage.source")]
+    source: Source,
+}
+
+/// The same, to be written without a copy.
+#[derive(Serialize)]
+struct RecordOf<'a> {
+    #[serde(rename = "@timestamp")]
+    time: Timestamp,
+    #[serde(flatten)]
+    action: &'a Action,
     #[serde(rename = "process.entity_id")]
     process: ProcessId,
     #[serde(rename = "process.pid")]
@@ -311,16 +324,17 @@ struct Record {
     source: Source,
 }
 
-impl From<Event> for Record {
-    fn from(event: Event) -> Self {
-        let Event { time, source, process, action } = event;
-        Self { time, action, process, pid: process.pid, source }
+impl Serialize for Event {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { time, source, process, action } = self;
+        RecordOf { time: *time, action, process: *process, pid: process.pid, source: *source }
+            .serialize(serializer)
     }
 }
 
 impl From<Record> for Event {
     fn from(record: Record) -> Self {
-        let Record { time, action, process, pid: _, source } = record;
+        let Record { time, action, process, source } = record;
         Self { time, source, process, action }
     }
 }
@@ -370,7 +384,12 @@ pub enum Error {
 
 impl fmt::Display for BootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&text::hex(&self.0))
+        let mut digits = [0_u8; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        f.write_str(str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

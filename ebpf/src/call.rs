@@ -6,6 +6,7 @@
 
 use afterimage_ebpf::field::Field;
 use afterimage_ebpf::{Call, FILENAME_BYTES, PATH_BYTES, call, kind};
+use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{btf_tracepoint, fexit};
 use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
 
@@ -57,7 +58,9 @@ macro_rules! at_return {
         #[doc = concat!("`", $function, "(regs)`")]
         #[fexit(function = $function)]
         pub(crate) fn $name(context: FExitContext) -> i32 {
-            returned(call::$call, $compat, Typed::of_function(&context, 0), context.arg(1));
+            // By the helper: the verifier of 5.10 does not know what the argument points to.
+            let [regs, result] = read_at::<[u64; 2]>(context.as_ptr() as Address);
+            returned(call::$call, $compat, regs, result as i64);
             0
         }
     )*};
@@ -90,7 +93,7 @@ at_return! {
 
 /// The first four arguments of a call.
 #[inline(always)]
-fn arguments(regs: Typed, compat: bool) -> [u64; 4] {
+fn arguments(regs: impl Place, compat: bool) -> [u64; 4] {
     let fields = if compat {
         [Field::RegsBx, Field::RegsCx, Field::RegsThird, Field::RegsSecond]
     } else {
@@ -107,7 +110,7 @@ fn arguments(regs: Typed, compat: bool) -> [u64; 4] {
 }
 
 #[inline(always)]
-fn returned(call: u8, compat: bool, regs: Typed, result: i64) -> Option<()> {
+fn returned(call: u8, compat: bool, regs: impl Place, result: i64) -> Option<()> {
     if result < 0 {
         return None;
     }

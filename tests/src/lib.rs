@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod bench;
 pub mod bpf_stats;
+pub mod deeds;
 pub mod digest;
 pub mod drill;
 pub mod elf;

@@ -3,7 +3,7 @@
 //! Its words on the console are the verdict: `init: everything passed`, and then it switches the machine off.
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::agent::{self, Agent};
 use e2e::events::nothing_was_lost;
 use e2e::known::{self, Known};
-use e2e::wait;
+use e2e::{deeds, wait};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::time::TimeSpec;
@@ -77,10 +77,14 @@ fn run() -> Result<()> {
     let agent = step_with("the agent watches", || Agent::start(program, Path::new(LOG)))?;
     step("its self-check", || self_check(&agent))?;
     let (accounts, bundle) = children(&agent)?;
+    let did = Command::new("/deeds").arg("/tmp").output().context("do the deeds")?;
+    let said = String::from_utf8_lossy(&did.stderr);
+    let did = serde_json::from_slice(&did.stdout).with_context(|| format!("the deeds: {said}"))?;
     step("frozen, and the clock set", || blinded(&agent))?;
     step("the agent stops", || agent.stop().map(|()| String::new()))?;
     let events = agent::history(program)?;
     step("nothing was lost", || nothing_was_lost(&events).map(|()| format!("{} events", events.len())))?;
+    step("what was asked of the kernel", || deeds::compare(&events, &did, "/tmp").map(|()| did.to_string()))?;
     for account in &accounts {
         step("compare with /proc", || {
             account.compare(&events).map(|()| format!("pid {}", account.seen.pid))
