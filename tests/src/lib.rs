@@ -3,6 +3,7 @@
 //! Nothing here shares code with the agent: it is judged by its command line, its files and its texts.
 
 pub mod agent;
+pub mod container;
 pub mod digest;
 pub mod drill;
 pub mod elf;
