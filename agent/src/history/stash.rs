@@ -294,7 +294,7 @@ impl Stash {
                 self.handed.insert(pid, state, path.clone());
             }
             if let Some(file) = files.into_iter().next()
-                && !self.is_asked_or_known(&state)
+                && (written || !self.is_asked_or_known(&state))
             {
                 self.ask(What::File(file), Some(state), path, Vec::new());
             }
@@ -364,9 +364,12 @@ impl Stash {
             runners.into_iter().partition(|runner| is_skipped && runner.service);
         let all = others.into_iter().filter_map(|runner| kept(&mut outcome, size, runner)).collect();
         let Some(state) = state else { return all };
-        self.asked.remove(&state);
-        if self.asked_files.get(&state.file()) == Some(&state) {
-            self.asked_files.remove(&state.file());
+        // Unless it was written to and asked for again meanwhile, in what looks like the same state.
+        if self.asked.get(&state) == Some(&ticket) {
+            self.asked.remove(&state);
+            if self.asked_files.get(&state.file()) == Some(&state) {
+                self.asked_files.remove(&state.file());
+            }
         }
         if again {
             self.forget.push(state);
