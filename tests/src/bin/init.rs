@@ -34,7 +34,17 @@ const CONFIG: &str = "[captures]\nreserve_bytes = 33554432\n";
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
-    if arguments.next().as_deref() == Some("child") {
+    let role = arguments.next();
+    if role.as_deref() == Some("container") {
+        return match e2e::container::inside() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("container: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if role.as_deref() == Some("child") {
         return match known::child(arguments) {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
@@ -76,6 +86,7 @@ fn run() -> Result<()> {
     let program = Path::new(AGENT);
     let agent = step_with("the agent watches", || Agent::start(program, Path::new(LOG)))?;
     step("its self-check", || self_check(&agent))?;
+    step("file systems of containers", || e2e::container::is_watched(&agent, Path::new("/init")))?;
     let (accounts, bundle) = children(&agent)?;
     let did = Command::new("/deeds").arg("/tmp").output().context("do the deeds")?;
     let said = String::from_utf8_lossy(&did.stderr);

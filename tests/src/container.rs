@@ -1,0 +1,88 @@
+//! A process in a mount namespace of its own, with a file system of its own: as far as files go, a container.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::agent::Agent;
+use crate::storm::{self, Found};
+use crate::tiny::Tiny;
+use crate::wait;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Inside only.
+const FOLDER: &str = "/root";
+/// Programs that are executed once the gate had the time to see the first.
+const COUNT: u32 = 50;
+
+/// The container's own program: `program` with the argument `container` must lead here.
+pub fn inside() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace")?;
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).context("private mounts")?;
+    mount(Some("tmpfs"), FOLDER, Some("tmpfs"), MsFlags::empty(), Some("size=8m")).context("a tmpfs")?;
+    let mut lines = BufReader::new(std::io::stdin()).lines();
+    // A lasting one, so that there is somebody to look at.
+    let first = Tiny::lasting(Path::new(FOLDER), 0)?;
+    let mut all = Vec::new();
+    for number in 1..=COUNT {
+        all.push(Tiny::write(Path::new(FOLDER), number)?);
+    }
+    ensure!(Command::new(&first.path).status()?.code() == Some(0));
+    println!("ready");
+    std::io::stdout().flush()?;
+    lines.next().context("nobody says go")??;
+    storm::run(&all)?;
+    Ok(())
+}
+
+/// Fails unless the agent, which watches file systems, keeps what such a container executes and unlinks.
+pub fn is_watched(agent: &Agent, program: &Path) -> Result<String> {
+    let marks = || -> Result<u64> { agent.status()?["gate"]["marks"]["marked"].as_u64().context("no marks") };
+    let gate = agent.status()?["gate"].clone();
+    ensure!(gate["in_force"] == true && gate["marks"]["file_systems"] == true, "{gate}");
+    let before = marks()?;
+    let mut child =
+        Command::new(program).arg("container").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let outcome = let_go(&mut child, || {
+        wait::until("the container's file system to be marked", PATIENCE, || {
+            Ok(Some(()).filter(|()| marks().is_ok_and(|now| now > before)))
+        })
+    });
+    outcome.with_context(|| {
+        format!("{before} marks before, now {}", agent.status().unwrap_or_default()["gate"])
+    })?;
+
+    // The same programs as inside, to know their hashes.
+    let twins = Path::new("/run/twins");
+    fs::create_dir_all(twins)?;
+    let mut all = Vec::new();
+    for number in 1..=COUNT {
+        let twin = Tiny::write(twins, number)?;
+        fs::remove_file(&twin.path)?;
+        all.push(Tiny { path: Path::new(FOLDER).join(number.to_string()), ..twin });
+    }
+    let kept = wait::until("the executables of the container in the history", PATIENCE, || {
+        let events = agent.history()?;
+        let kept = Found::of(&events, &all)?.kept(&all);
+        Ok((kept == all.len()).then_some(kept))
+    })?;
+    Ok(format!("{kept} of {} executables of another mount namespace kept", all.len()))
+}
+
+/// Lets the container go on once `sign` was seen, and waits for its end.
+fn let_go(child: &mut Child, sign: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line)?;
+    ensure!(line.trim() == "ready", "the container said `{line}`");
+    let seen = sign();
+    child.stdin.take().context("no stdin")?.write_all(b"go\n")?;
+    ensure!(child.wait()?.success(), "the container failed");
+    seen
+}
