@@ -98,11 +98,15 @@ pub struct Probe {
     pub ring_bytes: u32,
     /// Whether a process whose executable has no file is stopped before its first instruction, until it was taken.
     pub hold: bool,
+    /// Whether it is seen what processes ask the kernel for: files in memory, tracing, mounts, becoming root, ...
+    pub calls: bool,
+    /// Whether questions to name servers are seen.
+    pub questions: bool,
 }
 
 impl Default for Probe {
     fn default() -> Self {
-        Self { ring_bytes: afterimage_ebpf::RING_BYTES, hold: true }
+        Self { ring_bytes: afterimage_ebpf::RING_BYTES, hold: true, calls: true, questions: true }
     }
 }
 

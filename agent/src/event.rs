@@ -3,6 +3,8 @@
 //! In JSON an event is one flat object with the field names of the Elastic Common Schema (ECS), so that one line of
 //! the history can be read by any tool that reads ECS. Names ECS does not have start with `afterimage.`.
 
+pub mod call;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -88,6 +90,12 @@ pub enum Action {
     Listen(Flow),
     /// The first UDP datagram of a process to a peer.
     Datagram(Flow),
+    /// A TCP connection ended.
+    Close(call::Closed),
+    /// A question to a name server over UDP.
+    Question(call::Question),
+    /// Something was asked of the kernel that changes what can be run or seen.
+    Call(Box<call::Call>),
     /// The executable of the process was put into the stash.
     Stash(Stashed),
     /// An executable was left out of the stash on purpose; once for each state of the file.

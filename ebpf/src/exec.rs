@@ -2,6 +2,7 @@
 
 use afterimage_ebpf::field::Field;
 use afterimage_ebpf::{ARGS_BYTES, CGROUP_BYTES, Exec, FILENAME_BYTES, NONE, PATH_BYTES, flag, kind};
+use aya_ebpf::helpers::generated;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::programs::BtfTracePointContext;
@@ -10,8 +11,11 @@ use crate::read::{Place, Typed, exists};
 use crate::walk::{Draft, Scratch};
 use crate::{hold, map, task};
 
+/// Records that may be under construction on one cpu.
+const SLOTS: u32 = 4;
+
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 /// Cgroups whose path was told; the one that was not used for longest is forgotten, and would be told again.
 #[map]
@@ -29,20 +33,23 @@ pub(crate) fn exec(context: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Builds a record that is too large for the stack, and submits it.
+#[inline(always)]
+pub(crate) fn with_draft(kind: u32, build: impl FnOnce(Draft)) -> Option<()> {
+    let draft = draft(kind)?;
+    build(draft.0);
+    draft.submit(kind, false);
+    Some(())
+}
+
 #[inline(always)]
 fn record(program: Typed, bprm: Typed) -> Option<()> {
     let process = task::process(program)?;
     let header = map::header(kind::EXEC, process)?;
-    let scratch = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: a map value of this cpu.
-    if unsafe { (*scratch).busy } != 0 {
-        map::count(kind::EXEC, |count| count.nested += 1);
-        return None;
-    }
-    let draft = Draft(scratch);
-    // SAFETY: as above; the fixed part is at the beginning of the buffer.
+    let taken = draft(kind::EXEC)?;
+    let draft = taken.0;
+    // SAFETY: a map value of this cpu; the fixed part is at the beginning of the buffer.
     let (untold, held) = unsafe {
-        (*scratch).busy = 1;
         (*draft.record()).header = header;
         let body = &mut (*draft.record()).body;
         facts(body, program);
@@ -51,7 +58,7 @@ fn record(program: Typed, bprm: Typed) -> Option<()> {
         let held = body.links == 0 && hold::hold(program, process, &mut body.flags);
         (untold, held)
     };
-    let told = map::submit(kind::EXEC, scratch.cast(), draft.size(), held);
+    let told = taken.submit(kind::EXEC, held);
     if held && !told {
         // Nobody will know that it waits.
         hold::let_go(process);
@@ -60,9 +67,52 @@ fn record(program: Typed, bprm: Typed) -> Option<()> {
         // A failure only means that the path is told again.
         let _told_again = TOLD.insert(&untold, &1, 0);
     }
-    // SAFETY: as above.
-    unsafe { (*scratch).busy = 0 };
     Some(())
+}
+
+/// A place to build a record in, ours until it is submitted.
+struct Taken(Draft, u64);
+
+/// An interrupt, or with a preemptible kernel another task, can come in while a record is built: there is a place for
+/// each, up to [`SLOTS`].
+#[inline(always)]
+fn draft(kind: u32) -> Option<Taken> {
+    // SAFETY: takes no arguments.
+    let token = unsafe { generated::bpf_ktime_get_boot_ns() };
+    let mut slot = 0;
+    while slot < SLOTS {
+        let scratch = SCRATCH.get_ptr_mut(slot)?;
+        // SAFETY: a map value of this cpu.
+        unsafe {
+            if core::ptr::read_volatile(&raw const (*scratch).owner) == 0 {
+                core::ptr::write_volatile(&raw mut (*scratch).owner, token);
+                return Some(Taken(Draft(scratch), token));
+            }
+        }
+        slot += 1;
+    }
+    map::count(kind, |count| count.nested += 1);
+    None
+}
+
+impl Taken {
+    /// Hands the record over and gives the place back; whether it is in the ring. Without fetching atomics (5.10) two may
+    /// take the same place at the same instant: whoever is no longer its owner counts the loss.
+    #[inline(always)]
+    fn submit(self, kind: u32, urgent: bool) -> bool {
+        let Self(draft, token) = self;
+        // SAFETY: as above.
+        unsafe {
+            if core::ptr::read_volatile(&raw const (*draft.0).owner) != token {
+                map::count(kind, |count| count.nested += 1);
+                return false;
+            }
+        }
+        let told = map::submit(kind, draft.0.cast(), draft.size(), urgent);
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(&raw mut (*draft.0).owner, 0) };
+        told
+    }
 }
 
 /// What is read from fixed places.

@@ -17,8 +17,12 @@ pub enum Group {
     Exit,
     /// TCP connect, listen, accept.
     Tcp,
-    /// The return of accept where only system calls can be seen.
-    Syscall,
+    /// What a process asks for, by its system calls.
+    Call,
+    /// Questions to name servers.
+    Question,
+    /// Kernel modules.
+    Module,
     /// UDP over IPv4.
     Udp4,
     /// UDP over IPv6.
@@ -146,13 +150,37 @@ fields! {
     SockRemote6     Optional Size(16), "sock.__sk_common.skc_v6_daddr";
     SockLocal6      Optional Size(16), "sock.__sk_common.skc_v6_rcv_saddr";
 
-    RegsSyscall     Syscall Size(8), "pt_regs.orig_ax";
-    TaskFiles       Syscall Size(8), "task_struct.files";
-    FilesTable      Syscall Size(8), "files_struct.fdt";
-    TableMost       Syscall Size(4), "fdtable.max_fds";
-    TableFiles      Syscall Size(8), "fdtable.fd";
-    FilePrivate     Syscall Size(8), "file.private_data";
-    SocketSock      Syscall Size(8), "socket.sk";
+    SockPort        Optional Size(2), "inet_sock.inet_sport";
+    SockBytesSent   Optional Size(8), "tcp_sock.bytes_sent"; // 4.19
+    SockBytesAgain  Optional Size(8), "tcp_sock.bytes_retrans";
+    SockBytesGot    Optional Size(8), "tcp_sock.bytes_received";
+
+    RegsSyscall     Call Size(8), "pt_regs.orig_ax";
+    RegsFirst       Call Size(8), "pt_regs.di";
+    RegsSecond      Call Size(8), "pt_regs.si";
+    RegsThird       Call Size(8), "pt_regs.dx";
+    RegsFourth      Call Size(8), "pt_regs.r10";
+    RegsBx          Call Size(8), "pt_regs.bx";
+    RegsCx          Call Size(8), "pt_regs.cx";
+    TaskStatus      Call Size(4), "task_struct.thread_info.status";
+    TaskFiles       Call Size(8), "task_struct.files";
+    FilesTable      Call Size(8), "files_struct.fdt";
+    TableMost       Call Size(4), "fdtable.max_fds";
+    TableFiles      Call Size(8), "fdtable.fd";
+    FilePrivate     Call Size(8), "file.private_data";
+    SocketSock      Call Size(8), "socket.sk";
+    ProgramType     Optional Size(4), "bpf_prog.type";
+    ProgramAux      Optional Size(8), "bpf_prog.aux";
+    ProgramId       Optional Size(4), "bpf_prog_aux.id";
+    ProgramName     Optional Size(16), "bpf_prog_aux.name";
+
+    ModuleName      Module Offset, "module.name";
+
+    SkbHead         Question Size(8), "sk_buff.head";
+    SkbNetwork      Question Size(2), "sk_buff.network_header";
+    SkbTransport    Question Size(2), "sk_buff.transport_header";
+    SkbProtocol     Question Size(2), "sk_buff.protocol";
+    SkbSock         Question Size(8), "sk_buff.sk";
 
     Flow4Iif        Udp4 Size(4), "flowi4.__fl_common.flowic_iif";
     Flow4Protocol   Udp4 Size(1), "flowi4.__fl_common.flowic_proto";

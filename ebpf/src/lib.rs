@@ -42,31 +42,84 @@ pub mod kind {
     pub const LISTEN: u32 = 5;
     /// UDP to a peer that is new to the process: [`Flow`](super::Flow).
     pub const DATAGRAM: u32 = 6;
+    /// A TCP connection ended: [`Closed`](super::Closed).
+    pub const CLOSE: u32 = 7;
+    /// A question to a name server over UDP: [`Question`](super::Question) and the datagram's beginning.
+    pub const QUESTION: u32 = 8;
+    /// Something that changes what can be run or seen: [`Call`](super::Call) and its texts.
+    pub const CALL: u32 = 9;
     /// How many there are.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 10;
     /// No record, but the row of counters after the last kind: executables without a file that should have been held
     /// (attempted), of which so many were not because too many are (full), or for another reason (nested).
     pub const HOLD: u32 = COUNT;
     /// Their names, in order.
-    pub const NAMES: [&str; 7] = ["exec", "fork", "exit", "connect", "accept", "listen", "datagram"];
+    pub const NAMES: [&str; 10] =
+        ["exec", "fork", "exit", "connect", "accept", "listen", "datagram", "close", "question", "call"];
 }
 
 /// What the agent tells the probe before it is loaded, by index in the global `CONFIG`.
 pub mod config {
     /// Inode number of the agent's own PID namespace.
     pub const NAMESPACE: usize = 0;
-    /// Number of the system call `accept` on this architecture.
-    pub const SYS_ACCEPT: usize = 1;
-    /// Number of the system call `accept4` on this architecture.
-    pub const SYS_ACCEPT4: usize = 2;
     /// Bytes in the ring from which on its reader is woken at once.
-    pub const PRESSING: usize = 3;
+    pub const PRESSING: usize = 1;
     /// Not 0: an inode's name stands beside its parent in a dentry, and a mount's parent, point and root side by side.
-    pub const JOINED: usize = 4;
+    pub const JOINED: usize = 2;
     /// Not 0: a process whose executable has no file is stopped before its first instruction.
-    pub const HOLD: usize = 5;
+    pub const HOLD: usize = 3;
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 4;
+}
+
+/// What a process asked the kernel for, by the number in [`Call::call`](super::Call).
+pub mod call {
+    /// None of interest.
+    pub const NONE: u8 = 0;
+    /// `accept`, `accept4`: told as an accept, not as a call.
+    pub const ACCEPT: u8 = 1;
+    /// `memfd_create`; first text: the file's name in the kernel.
+    pub const MEMFD: u8 = 2;
+    /// `ptrace`, attach or seize; numbers: the request, the pid as the caller wrote it.
+    pub const PTRACE: u8 = 3;
+    /// `process_vm_writev`; numbers: the pid as the caller wrote it, bytes written.
+    pub const WRITE_MEMORY: u8 = 4;
+    /// `bpf`, a program was loaded; first text: its name; numbers: its type, its id.
+    pub const LOAD_PROGRAM: u8 = 5;
+    /// A kernel module was loaded; first text: its name.
+    pub const LOAD_MODULE: u8 = 6;
+    /// `mount`; texts: what, where; numbers: flags.
+    pub const MOUNT: u8 = 7;
+    /// `umount2`; first text: what; numbers: flags.
+    pub const UNMOUNT: u8 = 8;
+    /// `move_mount`; texts: from, to.
+    pub const MOVE_MOUNT: u8 = 9;
+    /// `pivot_root`; texts: the new root, where the old one goes.
+    pub const PIVOT_ROOT: u8 = 10;
+    /// `unshare`; numbers: flags.
+    pub const UNSHARE: u8 = 11;
+    /// `setns`; numbers: flags.
+    pub const SETNS: u8 = 12;
+    /// `setuid`, `setreuid`, `setresuid`, when the caller is root afterwards.
+    pub const BECOME: u8 = 13;
+    /// `chmod`; numbers: the mode.
+    pub const CHMOD: u8 = 14;
+    /// `fchmod`; first text's folder: the file itself; numbers: the mode.
+    pub const FCHMOD: u8 = 15;
+    /// `fchmodat`, `fchmodat2`; numbers: the mode.
+    pub const FCHMODAT: u8 = 16;
+    /// `rename`; texts: from, to.
+    pub const RENAME: u8 = 17;
+    /// `renameat`, `renameat2`; texts: from, to.
+    pub const RENAMEAT: u8 = 18;
+    /// `unlink`.
+    pub const UNLINK: u8 = 19;
+    /// `unlinkat`.
+    pub const UNLINKAT: u8 = 20;
+    /// An io_uring was set up; numbers: flags, entries of the submission queue.
+    pub const IO_URING: u8 = 21;
+    /// System calls have smaller numbers.
+    pub const TABLE: usize = 512;
 }
 
 /// What the agent and the probe tell each other while it runs, by index in the map `STATE`.
@@ -187,6 +240,52 @@ impl Flow {
     }
 }
 
+/// Body of the end of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Closed {
+    /// Which.
+    pub flow: Flow,
+    /// Bytes that we sent, those sent again not counted.
+    pub sent: u64,
+    /// Bytes that the other side sent; its end counts as one.
+    pub received: u64,
+}
+
+/// Body of a question to a name server. After it, the datagram's beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Question {
+    /// From where to where.
+    pub flow: Flow,
+    /// Bytes of the datagram that follow.
+    pub length: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// Body of a call. After it, without gaps: for each of the two texts, the text and the names of the folder it starts from
+/// (empty for an absolute path), from the leaf upwards, each name with its NUL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Call {
+    /// One of [`call`].
+    pub call: u32,
+    /// 1 for a call of a 32-bit program.
+    pub compat: u32,
+    /// What [`call`] says.
+    pub numbers: [u64; 2],
+    /// Effective user of the caller afterwards.
+    pub uid: u32,
+    /// Bytes of the first text and of its folder's names, of the second and of its folder's.
+    pub lengths: [u16; 4],
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// The longest datagram's beginning that is taken.
+pub const QUESTION_BYTES: usize = 256;
+
 /// Bits of [`Exec::flags`].
 pub mod flag {
     /// The arguments were longer than the probe takes, or could not be read whole.
@@ -263,6 +362,9 @@ const _: () = assert!(size_of::<Header>() == 40);
 const _: () = assert!(size_of::<Fork>() == 32);
 const _: () = assert!(size_of::<Exit>() == 8);
 const _: () = assert!(size_of::<Flow>() == 40);
+const _: () = assert!(size_of::<Closed>() == 56);
+const _: () = assert!(size_of::<Question>() == 48);
+const _: () = assert!(size_of::<Call>() == 40);
 const _: () = assert!(size_of::<Exec>() == 120);
 
 #[cfg(test)]

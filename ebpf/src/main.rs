@@ -4,6 +4,8 @@
 #![cfg_attr(target_arch = "bpf", expect(unsafe_code, reason = "a probe reads kernel memory; see read.rs"))]
 
 #[cfg(target_arch = "bpf")]
+mod call;
+#[cfg(target_arch = "bpf")]
 mod exec;
 #[cfg(target_arch = "bpf")]
 mod exit;
@@ -13,6 +15,8 @@ mod fork;
 mod hold;
 #[cfg(target_arch = "bpf")]
 mod map;
+#[cfg(target_arch = "bpf")]
+mod question;
 #[cfg(target_arch = "bpf")]
 mod read;
 #[cfg(target_arch = "bpf")]

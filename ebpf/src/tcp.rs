@@ -1,11 +1,12 @@
 //! TCP: who asks for a connection, who listens, who accepts.
 
 use afterimage_ebpf::field::Field;
-use afterimage_ebpf::{Flow, Header, config, kind};
-use aya_ebpf::macros::{btf_tracepoint, fexit};
+use afterimage_ebpf::{Closed, Flow, Header, Process, kind};
+use aya_ebpf::macros::{btf_tracepoint, fexit, map};
+use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
 
-use crate::read::{Address, Place, Typed, read_at, setting};
+use crate::read::{Address, Place, Typed};
 use crate::{map, task};
 
 const AF_INET: u16 = 2;
@@ -13,7 +14,12 @@ const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
 /// States of include/net/tcp_states.h.
 const SYN_SENT: i32 = 2;
+const CLOSE: i32 = 7;
 const LISTEN: i32 = 10;
+
+/// Whose a connection is, by its socket's address. What does not fit is counted as lost ends.
+#[map]
+static SOCKETS: HashMap<u64, Process> = HashMap::with_max_entries(32_768, 0);
 
 #[repr(C)]
 pub(crate) struct Record {
@@ -28,6 +34,10 @@ pub(crate) fn tcp(context: BtfTracePointContext) -> i32 {
     let kind = match context.arg::<i32>(2) {
         SYN_SENT => kind::CONNECT,
         LISTEN => kind::LISTEN,
+        CLOSE => {
+            closed(Typed::argument(&context, 0));
+            return 0;
+        }
         _ => return 0,
     };
     record(kind, Typed::argument(&context, 0));
@@ -48,21 +58,8 @@ pub(crate) fn accepted4(context: FExitContext) -> i32 {
     0
 }
 
-/// `sys_exit(regs, ret)`: the return of accept, where the kernel lets us see it in no cheaper way.
-#[btf_tracepoint(function = "sys_exit")]
-pub(crate) fn accept(context: BtfTracePointContext) -> i32 {
-    let returned: i64 = context.arg(1);
-    if returned >= 0 {
-        let call: u64 = Typed::argument(&context, 0).read(Field::RegsSyscall);
-        if call == setting(config::SYS_ACCEPT) as u64 || call == setting(config::SYS_ACCEPT4) as u64 {
-            record(kind::ACCEPT, socket(returned as u64));
-        }
-    }
-    0
-}
-
 #[inline(always)]
-fn record(kind: u32, sock: impl Place) -> Option<()> {
+pub(crate) fn record(kind: u32, sock: impl Place) -> Option<()> {
     if sock.read::<u16>(Field::SockProtocol) != IPPROTO_TCP {
         return None;
     }
@@ -70,6 +67,38 @@ fn record(kind: u32, sock: impl Place) -> Option<()> {
     let body = flow(sock)?;
     let record = Record { header: map::header(kind, process)?, body };
     map::submit(kind, (&raw const record).cast(), size_of::<Record>() as u64, false);
+    if kind != kind::LISTEN && SOCKETS.insert(&sock.address(), &process, 0).is_err() {
+        map::count(kind::CLOSE, |count| {
+            count.attempted += 1;
+            count.nested += 1;
+        });
+    }
+    Some(())
+}
+
+#[repr(C)]
+struct End {
+    header: Header,
+    body: Closed,
+}
+
+/// Reached in whatever context: whose it is was noted at its beginning.
+#[inline(always)]
+fn closed(sock: Typed) -> Option<()> {
+    let process = SOCKETS.get_ptr(sock.address())?;
+    // SAFETY: a map value, read once.
+    let process = unsafe { core::ptr::read_volatile(process) };
+    let _there_is_one = SOCKETS.remove(sock.address());
+    // The verifier knows the argument as a plain socket: its larger self is read by the helper.
+    let whole = sock.address();
+    let body = Closed {
+        // The number under which it was bound is already given back.
+        flow: Flow { local_port: whole.read(Field::SockPort), ..flow(sock)? },
+        sent: whole.read::<u64>(Field::SockBytesSent).wrapping_sub(whole.read(Field::SockBytesAgain)),
+        received: whole.read(Field::SockBytesGot),
+    };
+    let record = End { header: map::header(kind::CLOSE, process)?, body };
+    map::submit(kind::CLOSE, (&raw const record).cast(), size_of::<End>() as u64, false);
     Some(())
 }
 
@@ -97,15 +126,4 @@ pub(crate) fn bytes([high, low]: [u64; 2]) -> [u8; 16] {
     bytes[..8].copy_from_slice(&high.to_ne_bytes());
     bytes[8..].copy_from_slice(&low.to_ne_bytes());
     bytes
-}
-
-/// The sock behind descriptor `number` of the current process; 0 when there is none.
-#[inline(always)]
-fn socket(descriptor: u64) -> Address {
-    let table = task::current().follow(Field::TaskFiles).follow(Field::FilesTable);
-    if descriptor >= table.read::<u32>(Field::TableMost) as u64 {
-        return 0;
-    }
-    let file: Address = read_at(table.follow(Field::TableFiles).wrapping_add(descriptor * 8));
-    file.follow(Field::FilePrivate).follow(Field::SocketSock)
 }

@@ -31,8 +31,8 @@ pub(crate) struct Scratch {
     /// The record; a copy that starts at the last place of the span still ends inside.
     buffer: [u8; SPAN + COPY],
     cursor: u64,
-    /// Not 0 while in use: with a preemptible kernel another exec could come in between.
-    pub(crate) busy: u64,
+    /// When it was taken; 0 while it is free.
+    pub(crate) owner: u64,
 }
 
 /// One per cpu.
@@ -50,6 +50,31 @@ impl Draft {
     #[inline(always)]
     pub(crate) fn begin(self) {
         self.move_to(size_of::<Record>() as u64);
+    }
+
+    /// Starts after a header and a body of this kind.
+    #[inline(always)]
+    pub(crate) fn begin_with<T>(self) {
+        self.move_to((size_of::<Header>() + size_of::<T>()) as u64);
+    }
+
+    /// Writes the fixed part, whose size `begin_with` has left room for.
+    #[inline(always)]
+    pub(crate) fn finish<T>(self, header: Header, body: T) {
+        let start = self.0.cast::<u8>();
+        // SAFETY: the fixed part is at the beginning of the buffer, which is larger and aligned to eight bytes.
+        unsafe {
+            start.cast::<Header>().write(header);
+            start.add(size_of::<Header>()).cast::<T>().write(body);
+        }
+    }
+
+    /// How many bytes `append` adds.
+    #[inline(always)]
+    pub(crate) fn measured(self, append: impl FnOnce(Self)) -> u16 {
+        let before = self.size();
+        append(self);
+        self.size().wrapping_sub(before) as u16
     }
 
     /// Bytes so far.
@@ -80,6 +105,39 @@ impl Draft {
         let length = if length > 0 { length as u64 & (COPY as u64 - 1) } else { 0 };
         self.move_to(self.size() + length);
         length
+    }
+
+    /// Appends the string at `source` in the current task's own memory, without its NUL.
+    #[inline(always)]
+    pub(crate) fn own_text(self, most: usize, source: Address) {
+        // SAFETY: as above.
+        let length =
+            unsafe { generated::bpf_probe_read_user_str(self.place(), most as u32, source as *const _) };
+        let length = if length > 0 { length as u64 & (COPY as u64 - 1) } else { 1 };
+        self.move_to(self.size() + length - 1);
+    }
+
+    /// Whether the string at `source` in the current task's own memory begins with a slash.
+    #[inline(always)]
+    pub(crate) fn own_begins_with_slash(self, source: Address) -> bool {
+        let mut first = 0_u8;
+        // SAFETY: one byte of the stack; the helper checks the source.
+        let failed =
+            unsafe { generated::bpf_probe_read_user((&raw mut first).cast(), 1, source as *const _) };
+        failed == 0 && first == b'/'
+    }
+
+    /// Appends `length` bytes of the kernel's memory; whether it could be read.
+    #[inline(always)]
+    pub(crate) fn memory(self, length: u64, source: Address) -> bool {
+        let length = core::hint::black_box(length) & (COPY as u64 - 1);
+        // SAFETY: as above.
+        let failed =
+            unsafe { generated::bpf_probe_read_kernel(self.place(), length as u32, source as *const _) };
+        if failed == 0 {
+            self.move_to(self.size() + length);
+        }
+        failed == 0
     }
 
     /// Appends `length` bytes of the current task's own memory; whether it could be read.

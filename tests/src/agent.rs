@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Programs of the probe without which the history would not be one; of each line one will do.
 const INDISPENSABLE: [&[&str]; 5] =
-    [&["exec"], &["fork"], &["exit"], &["tcp"], &["accepted2", "accepted4", "accept"]];
+    [&["exec"], &["fork"], &["exit"], &["tcp"], &["accepted2", "accepted4", "calls"]];
 
 /// A running recorder.
 pub struct Agent {

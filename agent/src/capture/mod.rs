@@ -2,4 +2,5 @@
 
 pub mod job;
 pub mod message;
+pub mod recall;
 pub mod supervise;

@@ -3,20 +3,23 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::builder::PossibleValuesParser;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Context, Error, Exit};
+use crate::capture::recall::{Question, recall};
 use crate::door::secrets;
-use crate::history::segment;
-use crate::history::tree::{Bounds, Tree};
+use crate::history::tree::Tree;
 use crate::text;
 use crate::trigger::adapter::{self, SENDERS};
 use crate::trigger::resolve::{Match, resolve};
 use crate::trigger::{Target, Trigger};
 
+/// How long the history is looked through, for each alert.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// As much as the door takes.
 const BODY_MAX: u64 = 256 * 1024;
 
@@ -50,14 +53,16 @@ pub fn run(command: &TriggerCommand, context: &Context) -> Result<Exit, Error> {
     let adapted = adapter::adapt(&args.sender, &body, None)
         .map_err(|error| Error::failed(format!("the door would answer 400: {error}")))?;
     let tokens = tokens(&args.sender, context);
-    let tree = history(context);
     let now = Timestamp::now();
-    let found = |trigger: &Trigger| tree.as_ref().map(|tree| resolve(trigger, tree, now));
+    let found = |trigger: &Trigger| {
+        let tree = history(trigger, context, now)?;
+        Some((resolve(trigger, &tree, now), tree))
+    };
     if context.json {
         let triggers: Vec<Value> = adapted
             .triggers
             .iter()
-            .map(|trigger| json!({ "trigger": trigger, "means": found(trigger) }))
+            .map(|trigger| json!({ "trigger": trigger, "means": found(trigger).map(|(means, _)| means) }))
             .collect();
         context.print_json(&json!({
             "sender": args.sender, "tokens": tokens, "triggers": triggers, "ignored": adapted.ignored,
@@ -70,7 +75,7 @@ pub fn run(command: &TriggerCommand, context: &Context) -> Result<Exit, Error> {
         writeln!(out, "no alert in it calls for a capture (all are resolved)")?;
     }
     for trigger in &adapted.triggers {
-        print(trigger, found(trigger), tree.as_ref(), &mut out)?;
+        print(trigger, found(trigger), &mut out)?;
     }
     if adapted.ignored > 0 {
         writeln!(out, "{} more alerts in it would be left out", adapted.ignored)?;
@@ -112,25 +117,16 @@ fn said(tokens: Option<&[String]>) -> String {
     }
 }
 
-/// The history on disk; `None` when there is none that this user may read.
-fn history(context: &Context) -> Option<Tree> {
-    let mut tree = Tree::new(Bounds::COLLECTOR);
-    let segments = segment::list(&context.config.paths.history()).ok()?;
+/// What the history on disk knows of whom `trigger` may mean; `None` when there is none that this user may read.
+fn history(trigger: &Trigger, context: &Context, now: Timestamp) -> Option<Tree> {
     let hours = i64::try_from(context.config.capture.history_hours).unwrap_or(i64::MAX).min(100_000);
-    let oldest = Timestamp::now().checked_sub(SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MIN);
-    for segment in segment::since(&segments, oldest) {
-        // What cannot be read is what cannot be found: the answer below says how many were.
-        drop(segment::read_file(&segment.path, &mut |event| tree.apply(&event)));
-    }
-    Some(tree)
+    let since = now.checked_sub(SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MIN);
+    let folder = &context.config.paths.history();
+    let question = Question { folder, trigger, targets: &[], running: &[], since, now };
+    Some(recall(&question, Instant::now() + PATIENCE).ok()?.tree)
 }
 
-fn print(
-    trigger: &Trigger,
-    found: Option<Vec<Match>>,
-    tree: Option<&Tree>,
-    out: &mut impl Write,
-) -> Result<(), Error> {
+fn print(trigger: &Trigger, found: Option<(Vec<Match>, Tree)>, out: &mut impl Write) -> Result<(), Error> {
     let severity = trigger.severity.map_or_else(|| "unknown".to_owned(), |severity| format!("{severity:?}"));
     writeln!(out, "\nrule          {}", text::escape(trigger.rule.as_bytes()))?;
     writeln!(out, "severity      {}", severity.to_lowercase())?;
@@ -140,8 +136,8 @@ fn print(
     for (name, value) in hints(&trigger.target) {
         writeln!(out, "{name:<13} {value}")?;
     }
-    match (found, tree) {
-        (Some(found), Some(tree)) if !found.is_empty() => {
+    match found {
+        Some((found, tree)) if !found.is_empty() => {
             for Match { process, score, why } in found {
                 let image = tree.get(&process).and_then(|node| node.image());
                 let name = image.map_or_else(String::new, |image| image.executable.to_string());
@@ -153,10 +149,14 @@ fn print(
                 )?;
             }
         }
-        (_, Some(tree)) => {
-            writeln!(out, "means         none of the {} processes in the history", tree.len())?;
+        Some((_, tree)) => {
+            writeln!(
+                out,
+                "means         none of the {} processes that were looked at in the history",
+                tree.len()
+            )?;
         }
-        (_, None) => writeln!(out, "means         (no history here that this user may read)")?,
+        None => writeln!(out, "means         (no history here that this user may read)")?,
     }
     Ok(())
 }

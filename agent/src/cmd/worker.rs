@@ -12,11 +12,13 @@ use super::{Error, Exit};
 use crate::bundle::{Attempt, Bag, Outcome, seal};
 use crate::capture::job::{self, Job};
 use crate::capture::message::{FromSeal, ToSeal};
-use crate::history::segment;
+use crate::capture::recall::{self, Question, Recalled};
+use crate::history::compact;
+use crate::history::retain::Hold;
 use crate::history::stasher;
 use crate::history::tree::{Bounds, Tree};
 use crate::ipc::Channel;
-use crate::system::spawn;
+use crate::system::{self, spawn};
 use crate::trigger::resolve;
 use crate::{collect, door, gate, plan, thaw};
 
@@ -39,6 +41,12 @@ pub enum Worker {
     Seal {
         /// The capture.
         id: Uuid,
+    },
+    /// Compacts the closed segments of a history.
+    #[command(hide = true)]
+    Compact {
+        /// The history.
+        folder: PathBuf,
     },
     /// Keeps executables (channel at descriptor 3).
     #[command(hide = true)]
@@ -79,6 +87,16 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
     match worker {
         Worker::Collect { id } => collect(*id),
         Worker::Seal { id } => close(*id),
+        Worker::Compact { folder } => {
+            // One that may take more than it should still does its work.
+            if let Err(failure) = system::priority::yield_to_all() {
+                tracing::warn!("cannot lower the priority: {failure}");
+            }
+            let done = compact::all(folder).map_err(Error::failed)?;
+            let compact::Done { segments, before, after } = done;
+            tracing::info!(segments, before, after, "the history is compacted");
+            Ok(Exit::Done)
+        }
         Worker::Stasher { folder, limits, proc, root } => {
             let limits: stasher::Limits = serde_json::from_str(limits).map_err(Error::usage)?;
             let channel = Channel::new(inherited(spawn::FIRST)?);
@@ -120,13 +138,18 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
     drop(std::fs::write("/proc/self/oom_score_adj", "500"));
     let mut bag = Bag::create(directory, id).map_err(Error::failed)?;
     let time = Duration::from_secs(job.limits.deadline_s);
-    let (tree, unread) = read_history(job, started + time / READ_PART);
-    if let Some(detail) = unread {
+    // What will be copied has to be there then.
+    let window = job.places.history.as_deref().map(|folder| Hold::take(folder, oldest(job)));
+    if let Some(Err(failure)) = &window {
+        tracing::warn!("{failure}; retention may remove segments before they are copied");
+    }
+    let Recalled { tree, targets, unread } = read_history(job, started + time / READ_PART);
+    if !unread.is_empty() {
         let attempt = Attempt {
             collection: "history".to_owned(),
             subject: "reading it back to find the processes".to_owned(),
             outcome: Outcome::Partial,
-            detail: Some(detail),
+            detail: Some(unread.join("; ")),
             artifact: None,
             bytes: 0,
             at: Timestamp::now(),
@@ -134,48 +157,51 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
         };
         bag.attempt(&attempt).map_err(Error::failed)?;
     }
+    let plan = plan::plan(job, &tree, &targets);
+    let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
+    let mut context = collect::Context::new(job, &tree, &targets, plan, deadline);
+    collect::run(&mut context, &mut bag, &mut |progress| tell(&progress)).map_err(Error::failed)?;
+    bag.finish().map_err(Error::failed)?;
+    drop(window);
+    Ok(Exit::Done)
+}
+
+/// What the history and /proc know of whom the trigger means.
+fn read_history(job: &Job, deadline: Instant) -> Recalled {
+    let (running, _) = crate::kernel::scan(&job.places.proc, job.facts.boot);
+    let mut unread = Vec::new();
+    if let Some(folder) = &job.places.history {
+        let question = Question {
+            folder,
+            trigger: &job.trigger,
+            targets: &job.targets,
+            running: &running,
+            since: oldest(job),
+            now: job.accepted,
+        };
+        match recall::recall(&question, deadline) {
+            Ok(recalled) => return recalled,
+            Err(failure) => unread.push(failure.to_string()),
+        }
+    }
+    let mut tree = Tree::new(Bounds::COLLECTOR);
+    for event in &running {
+        tree.apply(event);
+    }
     let mut targets = job.targets.clone();
     for found in resolve::resolve(&job.trigger, &tree, job.accepted) {
         if !targets.contains(&found.process) {
             targets.push(found.process);
         }
     }
-    let plan = plan::plan(job, &tree, &targets);
-    let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
-    let mut context = collect::Context::new(job, &tree, &targets, plan, deadline);
-    collect::run(&mut context, &mut bag, &mut |progress| tell(&progress)).map_err(Error::failed)?;
-    bag.finish().map_err(Error::failed)?;
-    Ok(Exit::Done)
+    Recalled { tree, targets, unread }
 }
 
-/// The tree that the history's newest segments give, and what was not read of it, in words.
-fn read_history(job: &Job, deadline: Instant) -> (Tree, Option<String>) {
-    let mut tree = Tree::new(Bounds::COLLECTOR);
+/// Where the part of the history begins that goes into the bundle.
+fn oldest(job: &Job) -> Timestamp {
     let hours = i64::try_from(job.limits.history_hours).unwrap_or(i64::MAX);
-    let oldest = job.accepted.checked_sub(jiff::SignedDuration::from_hours(hours.min(100_000)));
-    let oldest = oldest.unwrap_or(Timestamp::MIN);
-    let segments =
-        job.places.history.as_deref().and_then(|folder| segment::list(folder).ok()).unwrap_or_default();
-    // The newest first: when the time is over, what is nearest to the trigger has been read.
-    let wanted = segment::since(&segments, oldest);
-    let mut read = 0;
-    for segment in wanted.iter().rev().take_while(|_| Instant::now() < deadline) {
-        // A segment that is gone or damaged is an attempt's outcome when it is copied; here it is less to know.
-        drop(segment::read_file(&segment.path, &mut |event| tree.apply(&event)));
-        read += 1;
-    }
-    if job.places.history.is_none() {
-        let (running, _) = crate::kernel::scan(&job.places.proc, job.facts.boot);
-        for event in &running {
-            tree.apply(event);
-        }
-    }
-    let unread = wanted.len().saturating_sub(read);
-    let words = format!(
-        "{unread} of {} segments were too much for the time; they are copied as they are",
-        wanted.len()
-    );
-    (tree, (unread > 0).then_some(words))
+    let span = jiff::SignedDuration::try_from_hours(hours).unwrap_or(jiff::SignedDuration::MAX);
+    job.accepted.saturating_sub(span).unwrap_or(Timestamp::MIN)
 }
 
 /// Closes the bag; the supervisor signs.

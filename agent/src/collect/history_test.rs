@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::super::testing;
 use super::*;
 use crate::event::{Action, Agent, BootId, Event, Source};
-use crate::history::segment::Writer;
+use crate::history::writer::Writer;
 use crate::plan::Step;
 
 /// A segment whose first event is of that time.
@@ -13,7 +13,7 @@ fn segment(folder: &std::path::Path, time: &str) {
     let action = Action::Agent(Agent { state: "started".to_owned(), detail: String::new(), counts: None });
     let event = Event { time: time.parse().unwrap(), source: Source::Agent, process, action };
     writer.append(&event, Instant::now()).unwrap();
-    writer.seal_frame().unwrap();
+    writer.seal_frame(Instant::now()).unwrap();
 }
 
 #[test]

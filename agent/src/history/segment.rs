@@ -1,29 +1,24 @@
 //! Segments on disk: JSON Lines in independent zstd frames, so that `zstd -dc FILE | jq` reads them.
 //!
-//! A frame is sealed at least every second: whatever ends the recorder costs at most the last one. A segment's name
-//! is the time of its first event, so names sort by time.
+//! A segment's name is the time of its first event, so names sort by time. What [`super::writer`] closed,
+//! [`super::compact`] rewrites into larger frames, line for line.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::frame;
 use crate::event::Event;
 
-/// How old the events of an open frame may become.
-pub const FRAME_AGE: Duration = Duration::from_millis(600);
-/// Plain bytes after which a frame is sealed early.
-const FRAME_BYTES: usize = 256 << 10;
-/// Bytes on disk after which a new segment begins.
-const SEGMENT_BYTES: u64 = 16 << 20;
 /// The longest line that is read back; an event is far shorter.
-const LINE_MAX: usize = 1 << 20;
+pub(super) const LINE_MAX: usize = 1 << 20;
 /// Memory a frame may ask of the reader: 8 MiB of window.
-const WINDOW_LOG_MAX: u32 = 23;
+pub(super) const WINDOW_LOG_MAX: u32 = 23;
+/// What is read of one segment at a start; our own are some MiB.
+const BACK_MAX: u64 = 64 << 20;
 const SUFFIX: &str = ".jsonl.zst";
 
 /// Why the history could not be kept or read.
@@ -35,143 +30,9 @@ pub struct Error {
     source: io::Error,
 }
 
-fn error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+pub(super) fn error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error { step, path, source }
-}
-
-/// Appends events to the newest segment.
-#[derive(Debug)]
-pub struct Writer {
-    folder: PathBuf,
-    open: Option<(File, PathBuf, u64)>,
-    frame: Vec<u8>,
-    events_in_frame: u64,
-    opened: Option<Instant>,
-}
-
-impl Writer {
-    /// A writer for `folder`, which is made (0700) where it does not exist. An old segment is never continued.
-    pub fn new(folder: &Path) -> Result<Self, Error> {
-        super::make_private_folder(folder).map_err(error("make the folder of", folder))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            open: None,
-            frame: Vec::new(),
-            events_in_frame: 0,
-            opened: None,
-        })
-    }
-
-    /// Takes in one event; it is on disk when the frame is sealed. Returns how many events an error cost.
-    pub fn append(&mut self, event: &Event, now: Instant) -> Result<(), (u64, Error)> {
-        let start = self.frame.len();
-        if let Err(failure) = serde_json::to_writer(&mut self.frame, event) {
-            self.frame.truncate(start);
-            return Err((1, error("write an event of", &self.folder)(failure.into())));
-        }
-        self.frame.push(b'\n');
-        self.events_in_frame = self.events_in_frame.saturating_add(1);
-        if self.open.is_none() {
-            let opened = self.begin_segment(event.time);
-            opened.map_err(|failure| (self.drop_frame(), failure))?;
-        }
-        let opened = *self.opened.get_or_insert(now);
-        if self.frame.len() >= FRAME_BYTES || now.saturating_duration_since(opened) >= FRAME_AGE {
-            return self.seal_frame();
-        }
-        Ok(())
-    }
-
-    /// Seals the frame when its time has come; call it at least every 250 ms, so that no event waits for a second.
-    pub fn tick(&mut self, now: Instant) -> Result<(), (u64, Error)> {
-        match self.opened {
-            Some(opened) if now.saturating_duration_since(opened) >= FRAME_AGE => self.seal_frame(),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether everything that was taken in is on disk, or given up.
-    pub fn is_sealed(&self) -> bool {
-        self.events_in_frame == 0
-    }
-
-    /// Writes the open frame now. On an error the frame's events are given up; their number is returned with it.
-    pub fn seal_frame(&mut self) -> Result<(), (u64, Error)> {
-        if self.frame.is_empty() {
-            return Ok(());
-        }
-        let outcome = self.write_frame();
-        let lost = self.drop_frame();
-        outcome.map_err(|failure| (lost, failure))
-    }
-
-    fn write_frame(&mut self) -> Result<(), Error> {
-        let Some((file, path, written)) = self.open.as_mut() else { return Ok(()) };
-        let mut compressor = zstd::bulk::Compressor::new(3).map_err(error("compress", path))?;
-        compressor.include_checksum(true).map_err(error("compress", path))?;
-        let frame = compressor.compress(&self.frame).map_err(error("compress", path))?;
-        if let Err(failure) = file.write_all(&frame) {
-            // A half-written frame would hide those behind it from a reader: cut it off.
-            let cut =
-                file.set_len(*written).and_then(|()| io::Seek::seek(file, io::SeekFrom::End(0)).map(drop));
-            let failure = error("write", path)(cut.err().unwrap_or(failure));
-            self.open = None;
-            return Err(failure);
-        }
-        *written = written.saturating_add(u64::try_from(frame.len()).unwrap_or(u64::MAX));
-        if *written >= SEGMENT_BYTES {
-            let synced = file.sync_data().map_err(error("sync", path));
-            self.open = None;
-            synced?;
-        }
-        Ok(())
-    }
-
-    fn drop_frame(&mut self) -> u64 {
-        self.frame.clear();
-        self.opened = None;
-        std::mem::take(&mut self.events_in_frame)
-    }
-
-    fn begin_segment(&mut self, first: Timestamp) -> Result<(), Error> {
-        let mut time = first;
-        // Two segments may not begin in the same nanosecond: the later one moves on.
-        for _ in 0..1000 {
-            let path = self.folder.join(segment_name(time));
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            match made {
-                Ok(file) => {
-                    self.open = Some((file, path, 0));
-                    return Ok(());
-                }
-                Err(failure) if failure.kind() == io::ErrorKind::AlreadyExists => {
-                    time = time.checked_add(jiff::SignedDuration::from_nanos(1)).unwrap_or(time);
-                }
-                Err(failure) => return Err(error("begin a segment of", &path)(failure)),
-            }
-        }
-        Err(error("begin a segment of", &self.folder)(io::ErrorKind::AlreadyExists.into()))
-    }
-
-    /// Removes the oldest closed segments until the rest fits `bytes` and is younger than `oldest`.
-    pub fn retain(&self, bytes: u64, oldest: Timestamp) -> Result<u64, Error> {
-        let segments = list(&self.folder)?;
-        let mut total: u64 = segments.iter().map(|segment| segment.bytes).sum();
-        let current = self.open.as_ref().map(|(_, path, _)| path);
-        let mut removed = 0;
-        // A segment's newest event is older than the beginning of the next one.
-        let ends = segments.iter().skip(1).map(|next| next.begins);
-        for (segment, end) in segments.iter().zip(ends) {
-            if (total <= bytes && end >= oldest) || Some(&segment.path) == current {
-                break;
-            }
-            std::fs::remove_file(&segment.path).map_err(error("remove a segment of", &segment.path))?;
-            total = total.saturating_sub(segment.bytes);
-            removed += 1;
-        }
-        Ok(removed)
-    }
 }
 
 /// A segment on disk.
@@ -183,6 +44,13 @@ pub struct Segment {
     pub begins: Timestamp,
     /// Bytes on disk.
     pub bytes: u64,
+}
+
+impl Segment {
+    /// Where its index is, once it is compacted.
+    pub fn index_path(&self) -> PathBuf {
+        self.path.with_extension("").with_extension("index")
+    }
 }
 
 /// The segments of `folder`, oldest first; files with other names are passed over.
@@ -244,13 +112,38 @@ pub fn read(segment: impl Read, sink: &mut dyn FnMut(Event)) -> io::Result<End> 
     }
 }
 
+/// Gives events, those of the newest frame first, until `sink` has enough (`false`). Damaged frames are passed over.
+pub fn read_back(segments: &[Segment], sink: &mut dyn FnMut(Event) -> bool) -> Result<(), Error> {
+    for segment in segments.iter().rev() {
+        let path = &segment.path;
+        let file = File::open(path).map_err(error("open", path))?;
+        let mut bytes = Vec::new();
+        file.take(BACK_MAX).read_to_end(&mut bytes).map_err(error("read", path))?;
+        let mut ranges: Vec<_> = frame::frames(&bytes).collect();
+        let whole = ranges.last().map_or(0, |range| range.end);
+        ranges.push(whole..bytes.len());
+        for range in ranges.into_iter().rev() {
+            let packed = bytes.get(range).unwrap_or_default();
+            let plain = frame::plain(packed).unwrap_or_else(|_| frame::torn(packed));
+            let mut enough = false;
+            for event in frame::lines(&plain).filter_map(|line| serde_json::from_slice(line).ok()) {
+                enough |= !sink(event);
+            }
+            if enough {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Reads a segment file; see [`read`].
 pub fn read_file(path: &Path, sink: &mut dyn FnMut(Event)) -> Result<End, Error> {
     let file = File::open(path).map_err(error("open", path))?;
     read(file, sink).map_err(error("read", path))
 }
 
-fn segment_name(time: Timestamp) -> String {
+pub(super) fn segment_name(time: Timestamp) -> String {
     format!("{}{SUFFIX}", time.strftime("%Y%m%dT%H%M%S.%9fZ"))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Lineage is the parent at birth, as the fork said it: when a parent exits, its children are not given to init.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,8 @@ use crate::event::{Action, Event, Exit, Flow, Image, ProcessId, Stashed};
 pub struct Bounds {
     /// Processes; when there are more, the longest exited without living offspring go first.
     pub processes: usize,
+    /// Bytes of memory, as far as they can be reckoned.
+    pub bytes: usize,
     /// Images (executions) kept of one process: the first ones, and the newest in the last place.
     pub images: usize,
     /// Flows kept of one process: the first ones; the rest is counted.
@@ -24,9 +26,10 @@ pub struct Bounds {
 
 impl Bounds {
     /// What the recorder holds in memory.
-    pub const RECORDER: Self = Self { processes: 20_000, images: 8, flows: 32, args: 1024 };
+    pub const RECORDER: Self = Self { processes: 20_000, bytes: 8 << 20, images: 8, flows: 32, args: 1024 };
     /// What a collector holds while it reads the history back from disk.
-    pub const COLLECTOR: Self = Self { processes: 1_000_000, images: 64, flows: 4096, args: 64 << 10 };
+    pub const COLLECTOR: Self =
+        Self { processes: 1_000_000, bytes: 1 << 30, images: 64, flows: 4096, args: 64 << 10 };
 }
 
 /// One process, living or exited.
@@ -77,6 +80,8 @@ impl Node {
     /// Keeps the first images and the newest, in the order of their time.
     fn add_image(&mut self, time: Timestamp, image: Image, limit: usize) {
         let at = self.images.partition_point(|(known, _)| *known <= time);
+        // Most run one program only: room for one more at a time.
+        self.images.reserve_exact(1);
         self.images.insert(at, (time, image));
         if self.images.len() > limit {
             let before_last = self.images.len().saturating_sub(2);
@@ -105,19 +110,34 @@ impl Node {
 #[derive(Debug)]
 pub struct Tree {
     bounds: Bounds,
-    nodes: HashMap<ProcessId, Node>,
+    nodes: HashMap<ProcessId, Box<Node>>,
     children: BTreeMap<ProcessId, Vec<ProcessId>>,
+    /// Bytes of all nodes.
+    bytes: usize,
     forgotten: u64,
 }
 
 impl Tree {
     /// An empty tree.
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, nodes: HashMap::new(), children: BTreeMap::new(), forgotten: 0 }
+        Self { bounds, nodes: HashMap::new(), children: BTreeMap::new(), bytes: 0, forgotten: 0 }
     }
 
     /// Takes in one event. Events may come in any order; what is known already is not made worse.
     pub fn apply(&mut self, event: &Event) {
+        if matches!(event.action, Action::Loss(_) | Action::Gap(_) | Action::Agent(_)) {
+            return;
+        }
+        let before = self.get(&event.process).map_or(0, size::of);
+        self.put(event);
+        let after = self.get(&event.process).map_or(0, size::of);
+        self.bytes = self.bytes.saturating_add(after).saturating_sub(before);
+        if self.bytes > self.bounds.bytes || self.nodes.len() > self.bounds.processes {
+            self.forget();
+        }
+    }
+
+    fn put(&mut self, event: &Event) {
         match &event.action {
             Action::Fork(fork) => {
                 self.node(event, fork.parent).born = true;
@@ -143,18 +163,24 @@ impl Tree {
                     node.stashed.push(stashed.clone());
                 }
             }
-            Action::Skip(_) | Action::Loss(_) | Action::Gap(_) | Action::Agent(_) => {}
+            Action::Skip(_)
+            | Action::Close(_)
+            | Action::Question(_)
+            | Action::Call(_)
+            | Action::Loss(_)
+            | Action::Gap(_)
+            | Action::Agent(_) => {}
         }
     }
 
     /// One process.
     pub fn get(&self, id: &ProcessId) -> Option<&Node> {
-        self.nodes.get(id)
+        self.nodes.get(id).map(Box::as_ref)
     }
 
     /// All processes, in no order.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values()
+        self.nodes.values().map(Box::as_ref)
     }
 
     /// The children of a process, oldest first.
@@ -177,7 +203,7 @@ impl Tree {
     /// The process and all that descend from it, parents before children.
     pub fn subtree(&self, id: &ProcessId) -> Vec<ProcessId> {
         let mut all = vec![*id];
-        let mut seen: std::collections::HashSet<ProcessId> = all.iter().copied().collect();
+        let mut seen: HashSet<ProcessId> = all.iter().copied().collect();
         let mut at = 0;
         while let Some(next) = all.get(at).copied() {
             all.extend(self.children(&next).iter().filter(|child| seen.insert(**child)).copied());
@@ -189,8 +215,7 @@ impl Tree {
     /// The processes whose parent is not in the tree, oldest first.
     pub fn roots(&self) -> Vec<ProcessId> {
         let mut roots: Vec<&Node> = self
-            .nodes
-            .values()
+            .nodes()
             .filter(|node| node.parent.is_none_or(|parent| !self.nodes.contains_key(&parent)))
             .collect();
         roots.sort_by_key(|node| (node.seen, node.id));
@@ -205,6 +230,11 @@ impl Tree {
     /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+
+    /// Bytes of memory that it takes, as far as they can be reckoned.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Exited processes that had to go.
@@ -225,10 +255,7 @@ impl Tree {
 
     fn node(&mut self, event: &Event, parent: Option<ProcessId>) -> &mut Node {
         let id = event.process;
-        if !self.nodes.contains_key(&id) && self.nodes.len() >= self.bounds.processes {
-            self.forget();
-        }
-        let node = self.nodes.entry(id).or_insert_with(|| Node::new(id, None, event.time, false));
+        let node = self.nodes.entry(id).or_insert_with(|| Box::new(Node::new(id, None, event.time, false)));
         node.seen = node.seen.min(event.time);
         if node.parent.is_none() && parent.is_some_and(|parent| parent != id) {
             node.parent = parent;
@@ -239,31 +266,66 @@ impl Tree {
         node
     }
 
-    /// Makes room: a sixteenth of the exited processes without offspring, longest exited first.
+    /// Makes room for a sixteenth: first go the exited without offspring, then the other exited, then the living; of each
+    /// those that exited, or were seen first, longest ago.
     fn forget(&mut self) {
-        let mut ended: Vec<(Timestamp, ProcessId)> = self
-            .nodes
-            .values()
-            .filter(|node| self.children(&node.id).is_empty())
-            .filter_map(|node| node.exited.as_ref().map(|(time, _)| (*time, node.id)))
-            .collect();
-        ended.sort_unstable();
-        for (_, id) in ended.into_iter().take(self.bounds.processes.div_ceil(16)) {
-            self.remove(&id);
+        let (bytes, processes) = (self.bounds.bytes / 16 * 15, self.bounds.processes / 16 * 15);
+        let rank = |node: &Node| match &node.exited {
+            Some((time, _)) => (!self.children(&node.id).is_empty(), *time, node.id),
+            None => (true, Timestamp::MAX, node.id),
+        };
+        let mut ranked: Vec<_> = self.nodes().map(rank).collect();
+        ranked.sort_unstable();
+        let mut orphaned = HashSet::new();
+        for (_, _, id) in ranked {
+            if self.bytes <= bytes && self.nodes.len() <= processes {
+                break;
+            }
+            let Some(node) = self.nodes.remove(&id) else { continue };
+            self.bytes = self.bytes.saturating_sub(size::of(&node));
+            self.forgotten = self.forgotten.saturating_add(1);
+            self.children.remove(&id);
+            orphaned.extend(node.parent);
         }
-    }
-
-    fn remove(&mut self, id: &ProcessId) {
-        let Some(node) = self.nodes.remove(id) else { return };
-        self.forgotten = self.forgotten.saturating_add(1);
-        if let Some(parent) = node.parent
-            && let Some(siblings) = self.children.get_mut(&parent)
-        {
-            siblings.retain(|sibling| sibling != id);
+        for parent in orphaned {
+            let Some(siblings) = self.children.get_mut(&parent) else { continue };
+            siblings.retain(|sibling| self.nodes.contains_key(sibling));
+            siblings.shrink_to_fit();
             if siblings.is_empty() {
                 self.children.remove(&parent);
             }
         }
+    }
+}
+
+/// What things take of memory: their own bytes, and of each allocation what the allocator adds.
+mod size {
+    use super::{Flow, FlowKind, Image, Node, ProcessId, Stashed, Timestamp};
+    use crate::text::Bytes;
+
+    const ALLOCATION: usize = 16;
+    /// A node's places in the two maps, which are half empty on average.
+    const PLACES: usize = 4 * size_of::<ProcessId>() + 2 * size_of::<usize>();
+
+    pub(super) fn of(node: &Node) -> usize {
+        let images: usize = node.images.iter().map(|(_, image)| of_image(image)).sum();
+        let stashed: usize =
+            node.stashed.iter().map(|kept| kept.sha256.len() + of_bytes(&kept.executable)).sum();
+        let lists = node.images.capacity() * size_of::<(Timestamp, Image)>()
+            + node.flows.capacity() * size_of::<(Timestamp, FlowKind, Flow)>()
+            + node.stashed.capacity() * size_of::<Stashed>();
+        PLACES + size_of::<Node>() + 4 * ALLOCATION + images + stashed + lists
+    }
+
+    fn of_image(image: &Image) -> usize {
+        let texts =
+            [&image.name, &image.executable, &image.filename, &image.working_directory, &image.cgroup];
+        let args = image.args.capacity() * size_of::<Bytes>();
+        texts.into_iter().chain(&image.args).map(of_bytes).sum::<usize>() + args + ALLOCATION
+    }
+
+    fn of_bytes(bytes: &Bytes) -> usize {
+        if bytes.0.capacity() == 0 { 0 } else { bytes.0.capacity() + ALLOCATION }
     }
 }
 

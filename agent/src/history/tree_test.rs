@@ -59,7 +59,7 @@ fn the_scan_does_not_hide_an_exec_seen_before_it() {
 
 #[test]
 fn when_full_the_longest_exited_go_and_the_living_and_their_ancestors_stay() {
-    let bounds = Bounds { processes: 16, images: 2, flows: 2, args: 99 };
+    let bounds = Bounds { processes: 16, bytes: 1 << 20, images: 2, flows: 2, args: 99 };
     let mut events = vec![fork(0, 1, 2), fork(0, 2, 3), exit(1, 2)];
     for pid in 100..200 {
         events.extend([fork(i64::from(pid), 3, pid), exit(i64::from(pid), pid)]);
@@ -74,7 +74,7 @@ fn when_full_the_longest_exited_go_and_the_living_and_their_ancestors_stay() {
 
 #[test]
 fn images_and_flows_of_one_process_are_bounded_and_counted() {
-    let bounds = Bounds { processes: 16, images: 2, flows: 1, args: 99 };
+    let bounds = Bounds { processes: 16, bytes: 1 << 20, images: 2, flows: 1, args: 99 };
     let flow = Flow { local: "0.0.0.0:0".parse().unwrap(), remote: "192.0.2.1:80".parse().unwrap() };
     let mut events: Vec<Event> = (0..5).map(|n| exec(n, 7, &format!("/{n}"))).collect();
     events.extend((0..3).map(|n| event(n, 7, Action::Connect(flow.clone()))));
@@ -111,4 +111,28 @@ fn a_command_line_of_thousands_of_arguments_is_cut_in_memory() {
     let tree = tree(Bounds::RECORDER, &[event(1, 7, Action::Exec(Box::new(image)))]);
     let image = tree.get(&id(7)).unwrap().image().unwrap();
     assert!(image.args.len() < 60 && image.args_cut, "{}", image.args.len());
+}
+
+#[test]
+fn bytes_are_bounded_whether_processes_end_or_not() {
+    for (exits, pids) in [(true, 0..50_000), (false, 0..50_000)] {
+        let mut tree = Tree::new(Bounds::RECORDER);
+        for pid in pids {
+            let args = vec![Bytes::from(&[b'x'; 100]); 5];
+            let image = Image { executable: Bytes::from("/usr/bin/some-program"), args, ..Image::default() };
+            tree.apply(&fork(1, pid / 100, pid));
+            tree.apply(&event(2, pid, Action::Exec(Box::new(image))));
+            if exits {
+                tree.apply(&exit(3, pid));
+            }
+            assert!(tree.bytes() <= Bounds::RECORDER.bytes, "{}", tree.bytes());
+        }
+        let reckoned: usize = tree.nodes().map(size::of).sum();
+        assert_eq!(tree.bytes(), reckoned);
+        assert!(tree.len() > 3_000 && tree.len() <= Bounds::RECORDER.processes, "{}", tree.len());
+        assert!(tree.get(&id(49_999)).is_some() || !exits);
+        assert_eq!(tree.forgotten() + u64::try_from(tree.len()).unwrap(), 50_000);
+        let listed = tree.children.values().map(Vec::len).sum::<usize>();
+        assert!(listed <= tree.len(), "the forgotten are nobody's children any more");
+    }
 }

@@ -6,6 +6,8 @@
 //! ```
 
 mod btf;
+mod call;
+mod dns;
 mod layout;
 mod loss;
 mod probe;

@@ -17,13 +17,13 @@ use sha2::{Digest, Sha256};
 use super::btf::{self, Btf};
 use super::layout::Layout;
 use super::loss::{Cell, Counts, Ledger};
-use super::program::{self, PROGRAMS};
+use super::program::{self, PROGRAMS, Wishes};
 use super::report::{Fate, Report};
 use super::ring::{ROUND, Ring};
-use super::{Error, selfcheck};
+use super::{Error, call, selfcheck};
 use crate::event::{BootId, Event, Loss};
 use crate::proc::namespace_inode;
-use crate::system::bpf;
+use crate::system::{bpf, bpf_try};
 use crate::text::hex;
 use crate::thaw;
 
@@ -46,12 +46,16 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Whether a process whose executable has no file is stopped until it was taken.
     pub hold: bool,
+    /// Whether it is seen what processes ask the kernel for.
+    pub calls: bool,
+    /// Whether questions to name servers are seen.
+    pub questions: bool,
 }
 
 impl Options {
     /// With a ring of the ordinary size, and without stopping anybody.
     pub fn new(boot: BootId, proc_root: PathBuf) -> Self {
-        Self { boot, proc_root, ring_bytes: RING_BYTES, hold: false }
+        Self { boot, proc_root, ring_bytes: RING_BYTES, hold: false, calls: true, questions: true }
     }
 }
 
@@ -80,7 +84,9 @@ impl Probe {
             return Err(Error::Layout(reason.clone()));
         }
         let namespace = own_namespace(&options.proc_root)?;
-        let mut ebpf = load(&layout, namespace, options)?;
+        let wishes =
+            Wishes { calls: options.calls, questions: options.questions, returns: bpf_try::fentry().is_ok() };
+        let mut ebpf = load(&layout, namespace, options, wishes)?;
         let known = aya::Btf::parse(&types, Endianness::default())
             .map_err(|error| Error::Types(error.to_string()))?;
         let report = Report {
@@ -93,7 +99,7 @@ impl Probe {
             offsets: layout.found.iter().copied().collect(),
             refused_fields: layout.all_refused(),
             maps: map_ids(&ebpf),
-            programs: program::attach_all(&mut ebpf, &layout, &btf, &known),
+            programs: program::attach_all(&mut ebpf, &layout, &btf, &known, wishes),
         };
         let seen = report.is_attached("exec") || report.is_attached("fork");
         let mut probe = Self {
@@ -283,13 +289,12 @@ fn own_namespace(proc_root: &Path) -> Result<u32, Error> {
     namespace_inode(link.as_os_str().as_bytes()).ok_or(Error::Text { step, path })
 }
 
-fn load(layout: &Layout, namespace: u32, options: &Options) -> Result<Ebpf, Error> {
+fn load(layout: &Layout, namespace: u32, options: &Options, wishes: Wishes) -> Result<Ebpf, Error> {
     bpf::lift_memory_lock_limit();
+    let (calls, compat_calls) = call::tables(!wishes.returns, wishes.calls);
     let mut settings = [0; config::COUNT];
     for (index, value) in [
         (config::NAMESPACE, namespace),
-        (config::SYS_ACCEPT, u32::try_from(libc::SYS_accept).unwrap_or(u32::MAX)),
-        (config::SYS_ACCEPT4, u32::try_from(libc::SYS_accept4).unwrap_or(u32::MAX)),
         (config::PRESSING, options.ring_bytes / 4),
         (config::JOINED, u32::from(layout.is_joined())),
         (config::HOLD, u32::from(options.hold)),
@@ -303,6 +308,8 @@ fn load(layout: &Layout, namespace: u32, options: &Options) -> Result<Ebpf, Erro
         .verifier_log_level(VerifierLogLevel::DEBUG)
         .override_global("OFFSETS", &layout.offsets, true)
         .override_global("CONFIG", &settings, true)
+        .override_global("CALLS", &calls, true)
+        .override_global("COMPAT_CALLS", &compat_calls, true)
         .map_max_entries("RING", options.ring_bytes)
         .load(OBJECT)
         .map_err(|error| Error::Load(Box::new(error)))

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use afterimage_ebpf::{NONE, flag, kind};
+use afterimage_ebpf::{NONE, call, flag, kind};
 use jiff::Timestamp;
 
+use super::dns;
+use crate::event::call::{Call, Closed, Question, What};
 use crate::event::{Action, BootId, Event, Exit, Flow, Fork, Hold, Image, Namespaces, ProcessId, Source};
 use crate::proc::nul_separated;
 use crate::text::Bytes;
@@ -41,6 +43,11 @@ pub(super) fn decode(record: &[u8], frame: Frame) -> Option<Event> {
         kind::ACCEPT => Action::Accept(flow(&mut rest)?),
         kind::LISTEN => Action::Listen(flow(&mut rest)?),
         kind::DATAGRAM => Action::Datagram(flow(&mut rest)?),
+        kind::CLOSE => {
+            Action::Close(Closed { flow: flow(&mut rest)?, sent: rest.u64()?, received: rest.u64()? })
+        }
+        kind::QUESTION => Action::Question(question(&mut rest)?),
+        kind::CALL => Action::Call(Box::new(asked(&mut rest)?)),
         _ => return None,
     };
     let time = Timestamp::from_nanosecond(i128::from(time).checked_add(frame.offset)?).ok()?;
@@ -59,6 +66,58 @@ fn flow(rest: &mut Rest<'_>) -> Option<Flow> {
     rest.u16()?;
     let (local, remote) = (rest.address(family)?, rest.address(family)?);
     Some(Flow { local: SocketAddr::new(local, local_port), remote: SocketAddr::new(remote, remote_port) })
+}
+
+fn question(rest: &mut Rest<'_>) -> Option<Question> {
+    let flow = flow(rest)?;
+    let length = usize::try_from(rest.u32()?).ok()?;
+    rest.u32()?;
+    let (name, kind) = dns::question(rest.take(length)?).unwrap_or_default();
+    Some(Question { flow, name, kind })
+}
+
+fn asked(rest: &mut Rest<'_>) -> Option<Call> {
+    let number = rest.u32()?;
+    let compat = rest.u32()? != 0;
+    let numbers = [rest.u64()?, rest.u64()?];
+    let _uid = rest.u32()?;
+    let lengths: [u16; 4] = [rest.u16()?, rest.u16()?, rest.u16()?, rest.u16()?];
+    rest.u32()?;
+    let [path, folder, target, target_folder] = lengths.map(|length| rest.take(usize::from(length)));
+    let [first, second] = numbers;
+    let (what, number) = match u8::try_from(number).ok()? {
+        call::MEMFD => (What::Memfd, None),
+        call::PTRACE => (What::Ptrace, Some(second)),
+        call::WRITE_MEMORY => (What::WriteMemory, Some(first)),
+        call::LOAD_PROGRAM => (What::LoadProgram, Some(second)),
+        call::LOAD_MODULE => (What::LoadModule, None),
+        call::MOUNT => (What::Mount, Some(first)),
+        call::MOVE_MOUNT | call::PIVOT_ROOT => (What::Mount, None),
+        call::UNMOUNT => (What::Unmount, Some(first)),
+        call::UNSHARE | call::SETNS => (What::Namespace, Some(first)),
+        call::BECOME => (What::BecomeRoot, None),
+        call::CHMOD | call::FCHMOD | call::FCHMODAT => (What::Chmod, Some(first)),
+        call::RENAME | call::RENAMEAT => (What::Rename, None),
+        call::UNLINK | call::UNLINKAT => (What::Unlink, None),
+        call::IO_URING => (What::IoUring, Some(first)),
+        _ => return None,
+    };
+    Some(Call { what, path: joined(path?, folder?), target: joined(target?, target_folder?), number, compat })
+}
+
+/// A path as asked for, from the folder it starts from.
+fn joined(text: &[u8], folder: &[u8]) -> Bytes {
+    if folder.is_empty() {
+        return Bytes::from(text);
+    }
+    let mut whole = path(folder, false);
+    if !text.is_empty() {
+        if whole.as_slice() != b"/" {
+            whole.0.push(b'/');
+        }
+        whole.0.extend_from_slice(text);
+    }
+    whole
 }
 
 fn image(rest: &mut Rest<'_>, boot: BootId) -> Option<Image> {

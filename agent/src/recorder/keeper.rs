@@ -1,21 +1,30 @@
 //! What becomes of an event: into the tree, into the history, and its executable into the stash.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::compactor::Compactor;
+use crate::event::call::Call;
 use crate::event::{Action, Agent, BootId, Event, Gap, Loss, ProcessId, Source};
 use crate::history::gaps;
-use crate::history::segment::{self, Writer};
+use crate::history::retain::Retained;
+use crate::history::segment;
+use crate::history::sieve::Sieve;
 use crate::history::stash::{Kept, Stash};
 use crate::history::tree::{Bounds, Tree};
+use crate::history::writer::{Lost, Writer};
 use crate::ipc;
 
-/// Compressed bytes of history that are read back at a start: the newest, enough for the tree in memory.
-const RESTORE_BYTES: u64 = 64 << 20;
+/// The most events that are read back at a start: the newest, enough for the tree in memory.
+const RESTORE_EVENTS: u64 = 60_000;
+/// How often what could not be written is tried to be told.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long a start waits for them: whoever comes next must not be missed.
+const RESTORE_TIME: Duration = Duration::from_secs(1);
 
 /// What was kept and what was not, since the recorder started.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -24,6 +33,8 @@ pub(super) struct Counts {
     pub(super) events: u64,
     /// Of these, lost because the history could not be written.
     pub(super) history_lost: u64,
+    /// Calls of the probe's that are not kept: renames, chmods and deletions of what was never run, root that stays root.
+    pub(super) sifted: u64,
     /// Executables that are in the stash (each process counts).
     pub(super) stashed: u64,
     /// Executables that could not be taken, mostly because the process was gone already.
@@ -52,10 +63,13 @@ pub(super) struct Keeper {
     own: ProcessId,
     history: Writer,
     gaps: gaps::Log,
+    sieve: Sieve,
+    folder: PathBuf,
+    compactor: Compactor,
     missed: Unsaid,
     unwritten: Unsaid,
-    /// Losses whose event is not on disk yet: when its frame is lost, they are told again.
-    unsealed: Vec<(&'static str, u64)>,
+    /// When the losses of the history were last tried to be written.
+    tried: Option<Instant>,
 }
 
 impl Keeper {
@@ -71,12 +85,13 @@ impl Keeper {
         let writer = Writer::new(history)?;
         let mut tree = Tree::new(Bounds::RECORDER);
         let mut last = None;
-        for segment in newest(&segment::list(history)?) {
-            segment::read_file(&segment.path, &mut |event| {
-                tree.apply(&event);
-                last = last.max(Some(event.time));
-            })?;
-        }
+        let (mut events, deadline) = (0, Instant::now() + RESTORE_TIME);
+        segment::read_back(&segment::list(history)?, &mut |event| {
+            tree.apply(&event);
+            last = last.max(Some(event.time));
+            events += 1;
+            events < RESTORE_EVENTS && Instant::now() < deadline
+        })?;
         let mut keeper = Self {
             tree,
             stash,
@@ -85,9 +100,12 @@ impl Keeper {
             own,
             history: writer,
             gaps,
+            sieve: Sieve::default(),
+            folder: history.to_owned(),
+            compactor: Compactor::default(),
+            tried: None,
             missed: Unsaid::default(),
             unwritten: Unsaid::default(),
-            unsealed: Vec::new(),
         };
         if let Some(since) = last.filter(|since| *since < now) {
             let reason = "no recorder ran between the last event and this start".to_owned();
@@ -117,6 +135,20 @@ impl Keeper {
 
     /// Takes in one event.
     pub(super) fn take(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
+        match &event.action {
+            Action::Call(call) if !self.is_worth_keeping(event, call) => {
+                self.counts.sifted = self.counts.sifted.saturating_add(1);
+                return;
+            }
+            // What was done to the file before it was run is of interest from now on.
+            Action::Exec(image) => {
+                for before in self.sieve.exec(image) {
+                    self.counts.sifted = self.counts.sifted.saturating_sub(1);
+                    self.keep(&before, watch);
+                }
+            }
+            _ => {}
+        }
         self.keep(event, watch);
         let image = match &event.action {
             Action::Exec(image) => image,
@@ -128,6 +160,11 @@ impl Keeper {
         for kept in self.stash.take(&self.proc, event.process, image) {
             self.stashed(kept, watch);
         }
+    }
+
+    fn is_worth_keeping(&mut self, event: &Event, call: &Call) -> bool {
+        let uid = self.tree.get(&event.process).and_then(|node| node.image()).map(|image| image.uid);
+        self.sieve.call(event, call, uid)
     }
 
     /// Takes in the stasher's answers; an error means that it is gone.
@@ -151,18 +188,21 @@ impl Keeper {
     /// Writes all there is.
     pub(super) fn flush(&mut self, watch: &mut dyn FnMut(&Event)) {
         self.own_losses(watch);
-        let outcome = self.history.seal_frame();
+        let outcome = self.history.seal_frame(Instant::now());
         self.count_unwritten(outcome);
     }
 
-    /// Removes what is too old or too much.
-    pub(super) fn retain(&self, bytes: u64, hours: u32, now: Timestamp) {
+    /// Removes what is too old or too much, and has what was closed compacted.
+    pub(super) fn retain(&mut self, bytes: u64, hours: u32, now: Timestamp) {
         let oldest = now.checked_sub(jiff::SignedDuration::from_hours(i64::from(hours))).unwrap_or(now);
         match self.history.retain(bytes, oldest) {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "old history segments removed"),
+            Ok(Retained { removed: 0, held: 0 }) => {}
+            Ok(Retained { removed, held }) => {
+                tracing::info!(removed, held, "old history segments removed, or held by a capture");
+            }
             Err(failure) => tracing::warn!("{failure}; the history may grow beyond history.bytes"),
         }
+        self.compactor.turn(&self.folder);
     }
 
     fn keep(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
@@ -211,64 +251,69 @@ impl Keeper {
         }
     }
 
-    fn count_unwritten(&mut self, outcome: Result<(), (u64, segment::Error)>) {
-        let Err((lost, failure)) = outcome else {
-            if self.history.is_sealed() {
-                self.unsealed.clear();
-            }
-            return;
-        };
-        for (place, count) in std::mem::take(&mut self.unsealed) {
-            let unsaid = if place == "stash" { &mut self.missed } else { &mut self.unwritten };
-            unsaid.add(count, failure.to_string());
-        }
+    fn count_unwritten(&mut self, outcome: Result<(), Lost>) {
+        let Err((lost, failure)) = outcome else { return };
         tracing::error!(lost, "{failure}; events are lost");
         self.counts.history_lost = self.counts.history_lost.saturating_add(lost);
         self.unwritten.add(lost, failure.to_string());
     }
 
     fn own_losses(&mut self, watch: &mut dyn FnMut(&Event)) {
-        for place in ["stash", "history"] {
-            let unsaid = if place == "stash" { &mut self.missed } else { &mut self.unwritten };
-            let Unsaid { count, since: Some(since), last } = std::mem::take(unsaid) else { continue };
-            let loss = Loss { place: place.to_owned(), count, since, detail: last };
-            let event = Event {
-                time: Timestamp::now(),
-                source: Source::Agent,
-                process: self.own,
-                action: Action::Loss(loss),
-            };
-            watch(&event);
-            if let Err(failure) = self.gaps.add(&event) {
-                tracing::error!("{failure}; it is in the history only");
-            }
-            self.unsealed.push((place, count));
-            let outcome = self.history.append(&event, Instant::now());
-            self.count_unwritten(outcome);
+        if let Some((loss, _)) = self.missed.take("stash") {
+            let event = self.own_event(Timestamp::now(), Action::Loss(loss));
+            self.keep_own(&event, watch);
         }
+        let now = Instant::now();
+        if self.tried.is_some_and(|tried| now.saturating_duration_since(tried) < RETRY) {
+            return;
+        }
+        let Some((loss, since)) = self.unwritten.take("history") else { return };
+        self.tried = Some(now);
+        let (count, detail) = (loss.count, loss.detail.clone());
+        let reason = format!("the history could not be written: {detail}");
+        let until = Timestamp::now();
+        let events = [Action::Loss(loss), Action::Gap(Gap { since, reason })];
+        let events = events.map(|action| self.own_event(until, action));
+        let written = events.iter().try_for_each(|event| self.history.append(event, now));
+        // Only what is written has been said; otherwise it is counted with the next one.
+        match written.and_then(|()| self.history.seal_frame(now)) {
+            Ok(()) => events.iter().for_each(|event| {
+                self.note_gap(event);
+                watch(event);
+            }),
+            Err((unwritten, failure)) => {
+                let others = unwritten.saturating_sub(2);
+                self.unwritten.add_since(since, count.saturating_add(others), failure.to_string());
+                self.counts.history_lost = self.counts.history_lost.saturating_add(others);
+            }
+        }
+    }
+
+    fn keep_own(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
+        watch(event);
+        self.note_gap(event);
+        let outcome = self.history.append(event, Instant::now());
+        self.count_unwritten(outcome);
     }
 }
 
 impl Unsaid {
     fn add(&mut self, count: u64, words: String) {
+        self.add_since(Timestamp::now(), count, words);
+    }
+
+    fn add_since(&mut self, since: Timestamp, count: u64, words: String) {
         self.count = self.count.saturating_add(count);
-        self.since.get_or_insert_with(Timestamp::now);
+        self.since = Some(self.since.map_or(since, |known| known.min(since)));
         self.last = words;
     }
-}
 
-/// The newest segments that together stay below [`RESTORE_BYTES`], oldest first; at least one.
-fn newest(segments: &[segment::Segment]) -> &[segment::Segment] {
-    let mut total: u64 = 0;
-    let fits = segments
-        .iter()
-        .rev()
-        .take_while(|segment| {
-            total = total.saturating_add(segment.bytes);
-            total <= RESTORE_BYTES
-        })
-        .count();
-    segments.get(segments.len().saturating_sub(fits.max(1))..).unwrap_or_default()
+    /// What there is to say, and since when; afterwards there is nothing.
+    fn take(&mut self, place: &str) -> Option<(Loss, Timestamp)> {
+        let Self { count, since, last } = std::mem::take(self);
+        let since = since?;
+        Some((Loss { place: place.to_owned(), count, since, detail: last }, since))
+    }
 }
 
 /// The recorder's own identity: its start time is read from /proc, so that it is the one the probe sees.
@@ -345,14 +390,5 @@ mod tests {
         });
         let (since, until) = gap.expect("a gap");
         assert!(since >= Timestamp::from_second(11).unwrap() && until == now);
-    }
-
-    #[test]
-    fn restoring_takes_the_newest_that_fit_and_at_least_one() {
-        let segment = |bytes| segment::Segment { path: PathBuf::new(), begins: Timestamp::UNIX_EPOCH, bytes };
-        let sizes = |list: &[segment::Segment]| list.iter().map(|segment| segment.bytes).collect::<Vec<_>>();
-        assert_eq!(sizes(newest(&[])), [0; 0]);
-        assert_eq!(sizes(newest(&[segment(RESTORE_BYTES * 2)])), [RESTORE_BYTES * 2]);
-        assert_eq!(sizes(newest(&[segment(RESTORE_BYTES), segment(1), segment(2)])), [1, 2]);
     }
 }

@@ -4,6 +4,7 @@
 //! hang (collecting, sealing, hashing files, HTTP) happens in other processes.
 
 mod captures;
+mod compactor;
 mod descriptors;
 mod door;
 pub mod facts;

@@ -62,6 +62,8 @@ impl Sight {
             proc_root: paths.proc.clone(),
             ring_bytes: config.probe.ring_bytes,
             hold: config.probe.hold,
+            calls: config.probe.calls,
+            questions: config.probe.questions,
         };
         let probe = Probe::start(&options).map_err(|failure| failure.to_string());
         if let Err(reason) = &probe {

@@ -194,7 +194,7 @@ fn send(report: &Report) -> io::Result<(Canary, Child)> {
         (Song::Exit, &["exit"]),
         (Song::Listen, &["tcp"]),
         (Song::Connect, &["tcp"]),
-        (Song::Accept, &["accepted2", "accepted4", "accept"]),
+        (Song::Accept, &["accepted2", "accepted4", "calls"]),
         (Song::Datagram, &["udp4"]),
     ];
     let expected = expected.into_iter().filter(|(_, names)| attached(names)).map(|(song, _)| song).collect();

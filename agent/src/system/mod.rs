@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod bpf_try;
 pub mod held;
+pub mod priority;
 pub mod prison;
 pub mod process;
 pub mod socket;

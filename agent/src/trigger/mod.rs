@@ -108,6 +108,7 @@ mod generic;
 mod hint;
 pub mod resolve;
 mod said;
+pub mod terms;
 
 impl Severity {
     /// The severity a sender's word means, in any case; `None` for a word nobody taught us.

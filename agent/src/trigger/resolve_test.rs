@@ -65,7 +65,7 @@ fn image(command: &str) -> Image {
 }
 
 fn tree(lives: &[Life]) -> Tree {
-    let mut tree = Tree::new(Bounds { processes: 1 << 20, images: 8, flows: 32, args: 4096 });
+    let mut tree = Tree::new(Bounds { processes: 1 << 20, bytes: 1 << 30, images: 8, flows: 32, args: 4096 });
     for event in lives.iter().flat_map(|life| &life.1) {
         tree.apply(event);
     }
