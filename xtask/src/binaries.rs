@@ -34,6 +34,10 @@ pub fn build_for_bench() -> Result<PathBuf> {
     run(cargo_static("build").args(["--release", "--package", "afterimage", "--bins"]))?;
     let target = workspace().join("target/static");
     let (folder, agent) = (target.join("bench"), target.join(TARGET).join("release/afterimage"));
+    // Anew: a program that still runs cannot be written over.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("empty {}", folder.display()))?;
+    }
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let entries = fs::read_dir(&actors).with_context(|| format!("read {}", actors.display()))?;
     let programs = entries.flatten().map(|entry| entry.path()).filter(|path| is_executable(path));

@@ -36,7 +36,11 @@ pub fn run_group(wanted: Option<&str>) -> Result<()> {
     };
     let parts: Vec<&Part> = GROUPS.iter().flat_map(of_group).collect();
     ensure!(!parts.is_empty(), "there is nothing called {wanted:?} to be measured");
-    run(&parts)
+    run(&parts)?;
+    if world::name().is_none() && wanted != Some("door") {
+        println!("\n{}", record::LEFT_OUT);
+    }
+    Ok(())
 }
 
 /// One after the other, each in a world of its own, and a table at the end; in a world, the part it was made for.

@@ -1,5 +1,8 @@
 //! A load's time with somebody watching, as a ratio to the time without, alternating in one run.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use super::figure::Figure;
@@ -8,52 +11,77 @@ use super::watcher::{self, Watcher};
 use crate::net;
 use crate::world::BIN;
 
-/// Each with a time without before and after it.
+/// So many rounds at least, each with a time without before and after it,
 const ROUNDS: usize = 11;
-/// Baselines that differ by more than this say that others used the machine.
-const QUIET: f64 = 0.15;
+/// and more while there is time in the world.
+const BUDGET: Duration = Duration::from_secs(100);
+/// A time without that is this much above the quiet ones says that others used the machine.
+const NOISE: f64 = 0.15;
+/// Fewer rounds than this are no measurement.
+const ENOUGH: usize = 7;
+
+/// The times of one round, in µs.
+struct Round {
+    before: f64,
+    with: f64,
+    after: f64,
+}
 
 /// Measures one watcher over one load.
-pub fn measure(watcher: Watcher, load: Load) -> Result<Vec<Figure>> {
+pub(super) fn measure(watcher: Watcher, load: Load) -> Result<Vec<Figure>> {
     let what = format!("{}, {}", load.name(), watcher.name());
     net::loopback_up()?;
     if watcher != Watcher::Agent {
         watcher::furnish()?;
     }
-    if let Err(error) = watcher.works(&std::path::Path::new(BIN).join("brief")) {
+    if let Err(error) = watcher.works(&Path::new(BIN).join("brief")) {
         return Ok(vec![Figure::missing(what, format!("{error:#}"))]);
     }
+    let goal = Some(load.goal()).filter(|_| watcher == Watcher::Agent);
+    Ok(vec![Figure { at_most: goal, ..figure(what, &rounds(watcher, load)?) }])
+}
+
+fn rounds(watcher: Watcher, load: Load) -> Result<Vec<Round>> {
     let sample = || {
         load.prepare()?;
         load.run()
     };
     sample()?;
-    let mut alone = vec![sample()?];
-    let mut ratios = Vec::new();
-    for _ in 0..ROUNDS {
-        let before = alone.last().copied().unwrap_or_default();
+    let begun = Instant::now();
+    let (mut before, mut rounds) = (sample()?, Vec::new());
+    while rounds.len() < ROUNDS || begun.elapsed() < BUDGET {
         let watching = watcher.start()?;
         let with = sample()?;
         watching.stop()?;
         let after = sample()?;
-        println!("{what}: without {before:.1} us, with {with:.1} us, without {after:.1} us");
-        ratios.push(with * 2.0 / (before + after));
-        alone.push(after);
+        println!("without {before:.1} us, with {with:.1} us, without {after:.1} us");
+        rounds.push(Round { before, with, after });
+        before = after;
+    }
+    Ok(rounds)
+}
+
+/// The median of the rounds in which nobody else used the machine.
+fn figure(what: String, rounds: &[Round]) -> Figure {
+    let mut alone: Vec<f64> = rounds.iter().flat_map(|round| [round.before, round.after]).collect();
+    let (quiet, base, third) = quartiles(&mut alone);
+    let spread = (third - quiet) / base * 100.0;
+    let is_quiet = |round: &&Round| round.before.max(round.after) <= quiet * (1.0 + NOISE);
+    let mut ratios: Vec<f64> =
+        rounds.iter().filter(is_quiet).map(|round| round.with * 2.0 / (round.before + round.after)).collect();
+    let (used, all) = (ratios.len(), rounds.len());
+    let mut note = String::new();
+    if spread > NOISE * 100.0 || used < all {
+        note = format!(
+            "{used} of {all} rounds count; the times without spread by {spread:.0} %: others used the machine"
+        );
+    }
+    if used < ENOUGH {
+        return Figure::missing(what, format!("{note}; {ENOUGH} are needed"));
     }
     let (low, median, high) = quartiles(&mut ratios);
-    let (from, base, to) = quartiles(&mut alone);
-    let shown = format!("{median:.3} ({low:.2} to {high:.2}; {base:.0} us without)");
-    let mut figure = Figure::new(what, median, shown);
-    if watcher == Watcher::Agent {
-        figure = figure.at_most(load.goal());
-    }
-    let spread = (to - from) / base;
-    if spread > QUIET {
-        let percent = spread * 100.0;
-        figure =
-            figure.note(format!("the times without it spread by {percent:.0} %: others used the machine"));
-    }
-    Ok(vec![figure])
+    let shown = format!("{median:.3} ({low:.2} to {high:.2}; {quiet:.0} us without)");
+    Figure::new(what, median, shown).note(note)
 }
 
 /// A quarter lies below the first, half below the second, a quarter above the third.
@@ -62,4 +90,26 @@ fn quartiles(values: &mut [f64]) -> (f64, f64, f64) {
     let at =
         |part: usize| values.get((values.len().saturating_sub(1)) * part / 4).copied().unwrap_or(f64::NAN);
     (at(1), at(2), at(3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_in_which_others_used_the_machine_do_not_count() {
+        let quiet = |with| Round { before: 100.0, with, after: 102.0 };
+        let mut rounds: Vec<Round> = (0..7).map(|number| quiet(110.0 + f64::from(number))).collect();
+        rounds.push(Round { before: 102.0, with: 900.0, after: 300.0 });
+        let figure = figure("x".to_owned(), &rounds);
+        assert!(figure.value.is_some_and(|value| (1.11..1.13).contains(&value)), "{figure:?}");
+        assert!(figure.note.starts_with("7 of 8 rounds count"), "{figure:?}");
+        assert!(super::figure("x".to_owned(), &rounds[2..]).value.is_none());
+    }
+
+    #[test]
+    fn quartiles_are_in_order() {
+        assert_eq!(quartiles(&mut [5.0, 1.0, 3.0, 2.0, 4.0]), (2.0, 3.0, 4.0));
+        assert!(quartiles(&mut []).1.is_nan());
+    }
 }
