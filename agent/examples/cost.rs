@@ -17,7 +17,9 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = arguments.collect();
     let proc_root = PathBuf::from("/proc");
     let boot = boot_id(&proc_root)?;
+    let begun = Instant::now();
     let mut probe = Probe::start(&Options::new(boot, proc_root))?;
+    println!("started in {:?}", begun.elapsed());
     for program in &probe.report().programs {
         println!("{} {:?} {:?}", program.name, program.fate, program.self_check);
     }

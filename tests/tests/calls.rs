@@ -15,7 +15,7 @@ fn each_deed_is_told() {
     world::inside("each_deed_is_told", || {
         net::loopback_up()?;
         let agent = Agent::start(&story::program(), Path::new("/tmp/afterimage.log"))?;
-        let output = Command::new("/out/bin/deeds").arg("/srv").output()?;
+        let output = Command::new("/out/bin/deeds").arg("/srv").current_dir("/srv").output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let did: Value = serde_json::from_slice(&output.stdout)?;
         // Somebody who is not root becomes it, as who has found a way would.

@@ -163,6 +163,11 @@ impl Stash {
         !self.pending.is_empty()
     }
 
+    /// Whether more than a quarter of the room for files that wait is taken.
+    pub fn is_pressed(&self) -> bool {
+        self.pending.len() > self.options.pending / 4
+    }
+
     /// Whether the stasher hangs: it owes answers and has given no sign for half a minute.
     pub fn is_stuck(&self, now: Instant) -> bool {
         let silent = self.sign.is_some_and(|sign| now.saturating_duration_since(sign) > PATIENCE);

@@ -18,6 +18,7 @@ use crate::history::stash::{Kept, Stash};
 use crate::history::tree::{Bounds, Tree};
 use crate::history::writer::{Lost, Writer};
 use crate::ipc;
+use crate::text::Bytes;
 
 /// The most events that are read back at a start: the newest, enough for the tree in memory.
 const RESTORE_EVENTS: u64 = 60_000;
@@ -136,10 +137,7 @@ impl Keeper {
     /// Takes in one event.
     pub(super) fn take(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
         match &event.action {
-            Action::Call(call) if !self.is_worth_keeping(event, call) => {
-                self.counts.sifted = self.counts.sifted.saturating_add(1);
-                return;
-            }
+            Action::Call(call) => return self.take_call(event, call, watch),
             // What was done to the file before it was run is of interest from now on.
             Action::Exec(image) => {
                 for before in self.sieve.exec(image) {
@@ -162,9 +160,17 @@ impl Keeper {
         }
     }
 
-    fn is_worth_keeping(&mut self, event: &Event, call: &Call) -> bool {
-        let uid = self.tree.get(&event.process).and_then(|node| node.image()).map(|image| image.uid);
-        self.sieve.call(event, call, uid)
+    fn take_call(&mut self, event: &Event, call: &Call, watch: &mut dyn FnMut(&Event)) {
+        let image = self.tree.get(&event.process).and_then(|node| node.image());
+        let uid = image.map(|image| image.uid);
+        let mut call = call.clone();
+        call.joined(image.map_or(&Bytes::default(), |image| &image.working_directory));
+        let event = Event { action: Action::Call(Box::new(call.clone())), ..event.clone() };
+        if self.sieve.call(&event, &call, uid) {
+            self.keep(&event, watch);
+        } else {
+            self.counts.sifted = self.counts.sifted.saturating_add(1);
+        }
     }
 
     /// Takes in the stasher's answers; an error means that it is gone.
@@ -329,7 +335,6 @@ pub(super) fn own_process(proc: &Path, boot: BootId) -> ProcessId {
 mod tests {
     use super::*;
     use crate::event::{Exit, Image};
-    use crate::text::Bytes;
 
     fn own() -> ProcessId {
         ProcessId { boot: BootId([1; 16]), pid: std::process::id(), start: 1 }

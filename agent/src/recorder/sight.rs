@@ -17,6 +17,7 @@ use super::helper::Helper;
 use super::keeper::{self, Keeper};
 use super::thaw::Thaw;
 use super::vigil::Vigil;
+use super::yielding::Yielding;
 use super::{Error, descriptors};
 use crate::config::Config;
 use crate::event::{Action, Event, Gap};
@@ -41,6 +42,7 @@ pub(super) struct Sight {
     stasher: Helper,
     thaw: Thaw,
     vigil: Vigil,
+    yielding: Yielding,
     options: kernel::Options,
     /// What earlier probes of this recorder counted.
     earlier: Vec<Value>,
@@ -100,6 +102,7 @@ impl Sight {
             gate_down: None,
             thaw,
             vigil: Vigil::new(),
+            yielding: Yielding::new(),
             options,
             earlier: Vec::new(),
             losses_asked: Instant::now(),
@@ -163,6 +166,8 @@ impl Sight {
             });
             thaw.look_after(probe, now);
         }
+        let pressed = count >= kernel::ROUND / 2 || self.keeper.stash.is_pressed();
+        self.yielding.look(now, pressed, self.stasher.pid());
         if now.saturating_duration_since(self.losses_asked) > LOSSES {
             self.losses_asked = now;
             self.losses(watch);

@@ -8,6 +8,15 @@ use std::io;
 const WHO_PROCESS: libc::c_int = 1;
 const IDLE: libc::c_int = 3 << 13;
 
+/// Sets how much a process yields to others, from 0 (as others do) to 19; of this process (`None`) the calling thread.
+pub fn set_nice(pid: Option<u32>, nice: i32) -> io::Result<()> {
+    // SAFETY: plain numbers; 0 means the calling thread.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, pid.unwrap_or(0), nice) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// This process yields to every other: lowest priority, disk only when nobody else wants it, first to go when memory
 /// is short.
 pub fn yield_to_all() -> io::Result<()> {

@@ -63,7 +63,7 @@ fn main() -> Result<()> {
 fn file(folder: &std::path::Path) -> Result<()> {
     fs::copy(std::env::current_exe()?, folder.join("fetched"))?;
     fs::set_permissions(folder.join("fetched"), PermissionsExt::from_mode(0o755))?;
-    std::env::set_current_dir(folder)?;
+    // By relative names: whoever started us did so in that folder.
     fs::rename("fetched", "renamed")?;
     let mut running = Command::new(folder.join("renamed")).arg("sleep").spawn()?;
     fs::remove_file("renamed")?;

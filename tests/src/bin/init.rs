@@ -88,7 +88,8 @@ fn run() -> Result<()> {
     step("its self-check", || self_check(&agent))?;
     step("file systems of containers", || e2e::container::is_watched(&agent, Path::new("/init")))?;
     let (accounts, bundle) = children(&agent)?;
-    let did = Command::new("/deeds").arg("/tmp").output().context("do the deeds")?;
+    step("the rest of the probe", || attached(&agent))?;
+    let did = Command::new("/deeds").arg("/tmp").current_dir("/tmp").output().context("do the deeds")?;
     let said = String::from_utf8_lossy(&did.stderr);
     let did = serde_json::from_slice(&did.stdout).with_context(|| format!("the deeds: {said}"))?;
     step("frozen, and the clock set", || blinded(&agent))?;
@@ -120,6 +121,21 @@ fn children(agent: &Agent) -> Result<(Vec<known::Account>, String)> {
         Ok(format!("{} bytes", fs::metadata(&path)?.len()))
     })?;
     Ok((vec![four.let_go()?, six.let_go()?, killed.kill()?], bundle))
+}
+
+/// Waits until no program is about to be attached: on an emulated machine each takes seconds.
+fn attached(agent: &Agent) -> Result<String> {
+    let mut last = usize::MAX;
+    wait::until("every program to be attached", PATIENCE * 10, || {
+        let status = agent.status()?;
+        let programs = status["probe"]["programs"].as_array().context("no programs")?;
+        let of = |state: &str| programs.iter().filter(|program| program["fate"]["state"] == state).count();
+        if of("attaching") != last {
+            last = of("attaching");
+            println!("init: {last} programs are about to be attached");
+        }
+        Ok((last == 0).then(|| format!("{} attached, {} missing", of("attached"), of("missing"))))
+    })
 }
 
 /// The agent's cgroup is frozen for three seconds, and the clock set forwards by ten minutes: both must be told.
