@@ -163,6 +163,12 @@ pub struct Image {
     /// Id of that cgroup, where its path was told by a record that was lost.
     #[serde(rename = "afterimage.cgroup_id", skip_serializing_if = "Option::is_none", default)]
     pub cgroup_id: Option<u64>,
+    /// SHA-256 of the executable in hexadecimal, where it is in the stash already; otherwise a `stash` event tells it later.
+    #[serde(rename = "process.hash.sha256", skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+    /// Bytes of the executable, where it is in the stash already.
+    #[serde(rename = "file.size", skip_serializing_if = "Option::is_none", default)]
+    pub size: Option<u64>,
     /// What was done because the program has no file.
     #[serde(rename = "afterimage.hold", skip_serializing_if = "Option::is_none", default)]
     pub hold: Option<Hold>,

@@ -90,6 +90,13 @@ impl Node {
         }
     }
 
+    fn add_stashed(&mut self, stashed: &Stashed) {
+        if !self.stashed.contains(stashed) && self.stashed.len() < 64 {
+            self.stashed.reserve_exact(1);
+            self.stashed.push(stashed.clone());
+        }
+    }
+
     fn new(id: ProcessId, parent: Option<ProcessId>, seen: Timestamp, born: bool) -> Self {
         Self {
             id,
@@ -157,6 +164,10 @@ impl Tree {
             Action::Exec(image) | Action::Running(image) => {
                 let bounds = self.bounds;
                 let node = self.node(event, image.parent);
+                if let (Some(sha256), Some(size)) = (&image.sha256, image.size) {
+                    let (sha256, executable) = (sha256.clone(), image.executable.clone());
+                    node.add_stashed(&Stashed { sha256, size, executable });
+                }
                 let known = matches!(event.action, Action::Running(_)) && !node.images.is_empty();
                 if !known {
                     node.add_image(event.time, shortened(image, bounds.args), bounds.images);
@@ -170,10 +181,7 @@ impl Tree {
             Action::Listen(flow) => self.flow(event, FlowKind::Listen, flow),
             Action::Datagram(flow) => self.flow(event, FlowKind::Datagram, flow),
             Action::Stash(stashed) => {
-                let node = self.node(event, None);
-                if !node.stashed.contains(stashed) && node.stashed.len() < 64 {
-                    node.stashed.push(stashed.clone());
-                }
+                self.node(event, None).add_stashed(stashed);
             }
             Action::Skip(_)
             | Action::Close(_)

@@ -151,6 +151,8 @@ fn image(rest: &mut Rest<'_>, boot: BootId) -> Option<Image> {
         login_uid: (login_uid != NONE).then_some(login_uid),
         cgroup: if told { Bytes::default() } else { path(cgroup?, has(flag::CGROUP_CUT)) },
         cgroup_id: (cgroup_id != 0).then_some(cgroup_id),
+        sha256: None,
+        size: None,
         hold: if has(flag::HELD) {
             Some(Hold::Stopped)
         } else {

@@ -15,7 +15,7 @@ use super::facts::Host;
 use super::gate::{Gate, Happening, Namespaces};
 use super::helper::Helper;
 use super::keeper::{self, Keeper};
-use super::thaw::Thaw;
+use super::thaw::{self, Thaw};
 use super::vigil::Vigil;
 use super::yielding::Yielding;
 use super::{Error, descriptors};
@@ -116,7 +116,7 @@ impl Sight {
             tracing::debug!("a process could not be looked at: {reason}");
         }
         for event in &running {
-            sight.keeper.take(event, &mut |_| {});
+            sight.keeper.take(event.clone(), &mut |_| {});
             sight.namespaces.look(event, &sight.gate);
         }
         Ok(sight)
@@ -159,10 +159,13 @@ impl Sight {
                 if vigil.hears(&event) {
                     return;
                 }
-                keeper.take(&event, watch);
-                // Its executable is open by now, or never will be.
-                thaw.after(&event);
                 namespaces.look(&event, gate);
+                let stopped = thaw::stopped(&event);
+                keeper.take(event, watch);
+                // Its executable is open by now, or never will be.
+                if let Some(process) = stopped {
+                    thaw.release(process);
+                }
             });
             thaw.look_after(probe, now);
         }
@@ -249,7 +252,7 @@ impl Sight {
         for gap in gaps {
             tracing::warn!("blind since {}: {}", gap.since, gap.reason);
             let event = self.keeper.own_event(Timestamp::now(), Action::Gap(gap));
-            self.keeper.take(&event, watch);
+            self.keeper.take(event, watch);
         }
     }
 
@@ -264,7 +267,7 @@ impl Sight {
                 self.thaw = Thaw::open(Some(&probe), &self.options.proc_root);
                 self.probe = Ok(probe);
                 let (running, _) = kernel::scan(&self.options.proc_root, self.options.boot);
-                running.iter().for_each(|event| self.keeper.take(event, watch));
+                running.into_iter().for_each(|event| self.keeper.take(event, watch));
                 tracing::warn!("the probe was started again");
             }
             Err(failure) => tracing::error!("the probe cannot be started again: {failure}"),
@@ -297,7 +300,7 @@ impl Sight {
             }
             tracing::warn!(place = loss.place, count = loss.count, "events lost: {}", loss.detail);
             let event = self.keeper.own_event(now, Action::Loss(loss));
-            self.keeper.take(&event, watch);
+            self.keeper.take(event, watch);
         }
         self.tell(blind, watch);
     }
