@@ -137,7 +137,7 @@ fn returned(call: u8, compat: bool, regs: impl Place, result: i64) -> Option<()>
     }
     let process = task::process(current)?;
     let header = map::header(kind::CALL, process)?;
-    exec::with_draft(kind::CALL, |draft| {
+    exec::with_draft(kind::CALL, header.time, |draft| {
         let mut body = Call { call: call as u32, compat: compat as u32, uid, ..Call::default() };
         draft.begin_with::<Call>();
         match call {
@@ -248,7 +248,7 @@ fn told(call: u8, numbers: [u64; 2], name: Address) -> Option<()> {
     let current = task::current();
     let process = task::process(current)?;
     let header = map::header(kind::CALL, process)?;
-    exec::with_draft(kind::CALL, |draft| {
+    exec::with_draft(kind::CALL, header.time, |draft| {
         let uid = current.follow(Field::TaskCred).read(Field::CredUid);
         let mut body = Call { call: call as u32, numbers, uid, ..Call::default() };
         draft.begin_with::<Call>();
