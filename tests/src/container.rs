@@ -69,8 +69,24 @@ pub fn is_watched(agent: &Agent, program: &Path) -> Result<String> {
         let events = agent.history()?;
         let kept = Found::of(&events, &all)?.kept(&all);
         Ok((kept == all.len()).then_some(kept))
-    })?;
+    });
+    let kept = kept.with_context(|| said_of(agent, &all))?;
     Ok(format!("{kept} of {} executables of another mount namespace kept", all.len()))
+}
+
+/// What the history has of the first program that was not kept, and what it says of losses.
+fn said_of(agent: &Agent, all: &[Tiny]) -> String {
+    let events = agent.history().unwrap_or_default();
+    let Ok(found) = Found::of(&events, all) else { return "the history is odd".to_owned() };
+    let lost = all.iter().find(|tiny| found.sha256(tiny) != Some(&tiny.sha256));
+    let path = lost.map_or_else(String::new, |tiny| tiny.path.display().to_string());
+    let of_it = |event: &&serde_json::Value| {
+        event["process.executable"] == path.as_str()
+            || event["event.action"] == "loss"
+            || event["event.action"] == "gap"
+    };
+    let said: Vec<String> = events.iter().filter(of_it).map(ToString::to_string).collect();
+    format!("{path} is not there; {}", said.join("\n"))
 }
 
 /// Lets the container go on once `sign` was seen, for the device that it names, and waits for its end.
