@@ -11,6 +11,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::agent::Agent;
+use crate::proc::children;
 use crate::storm::{self, Found};
 use crate::tiny::Tiny;
 use crate::wait;
@@ -35,7 +36,8 @@ pub fn inside() -> Result<()> {
         all.push(Tiny::write(Path::new(FOLDER), number)?);
     }
     ensure!(Command::new(&first.path).status()?.code() == Some(0));
-    println!("ready");
+    let device = std::os::unix::fs::MetadataExt::dev(&fs::metadata(FOLDER)?);
+    println!("{:x}", nix::sys::stat::minor(device));
     std::io::stdout().flush()?;
     lines.next().context("nobody says go")??;
     storm::run(&all)?;
@@ -44,20 +46,15 @@ pub fn inside() -> Result<()> {
 
 /// Fails unless the agent, which watches file systems, keeps what such a container executes and unlinks.
 pub fn is_watched(agent: &Agent, program: &Path) -> Result<String> {
-    let marks = || -> Result<u64> { agent.status()?["gate"]["marks"]["marked"].as_u64().context("no marks") };
     let gate = agent.status()?["gate"].clone();
     ensure!(gate["in_force"] == true && gate["marks"]["file_systems"] == true, "{gate}");
-    let before = marks()?;
     let mut child =
         Command::new(program).arg("container").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let outcome = let_go(&mut child, || {
-        wait::until("the container's file system to be marked", PATIENCE, || {
-            Ok(Some(()).filter(|()| marks().is_ok_and(|now| now > before)))
-        })
+    let outcome = let_go(&mut child, |device| {
+        let what = format!("a mark on the container's file system {device}");
+        wait::until(&what, PATIENCE, || Ok(is_marked(agent, device)?.then_some(())))
     });
-    outcome.with_context(|| {
-        format!("{before} marks before, now {}", agent.status().unwrap_or_default()["gate"])
-    })?;
+    outcome.with_context(|| agent.status().unwrap_or_default()["gate"].to_string())?;
 
     // The same programs as inside, to know their hashes.
     let twins = Path::new("/run/twins");
@@ -72,17 +69,42 @@ pub fn is_watched(agent: &Agent, program: &Path) -> Result<String> {
         let events = agent.history()?;
         let kept = Found::of(&events, &all)?.kept(&all);
         Ok((kept == all.len()).then_some(kept))
-    })?;
+    });
+    let kept = kept.with_context(|| said_of(agent, &all))?;
     Ok(format!("{kept} of {} executables of another mount namespace kept", all.len()))
 }
 
-/// Lets the container go on once `sign` was seen, and waits for its end.
-fn let_go(child: &mut Child, sign: impl FnOnce() -> Result<()>) -> Result<()> {
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line)?;
-    ensure!(line.trim() == "ready", "the container said `{line}`");
-    let seen = sign();
+/// What the history has of the first program that was not kept, and what it says of losses.
+fn said_of(agent: &Agent, all: &[Tiny]) -> String {
+    let events = agent.history().unwrap_or_default();
+    let Ok(found) = Found::of(&events, all) else { return "the history is odd".to_owned() };
+    let lost = all.iter().find(|tiny| found.sha256(tiny) != Some(&tiny.sha256));
+    let path = lost.map_or_else(String::new, |tiny| tiny.path.display().to_string());
+    let of_it = |event: &&serde_json::Value| {
+        event["process.executable"] == path.as_str()
+            || event["event.action"] == "loss"
+            || event["event.action"] == "gap"
+    };
+    let said: Vec<String> = events.iter().filter(of_it).map(ToString::to_string).collect();
+    format!("{path} is not there; {}", said.join("\n"))
+}
+
+/// Lets the container go on once `sign` was seen, for the device that it names, and waits for its end.
+fn let_go(child: &mut Child, sign: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    let mut device = String::new();
+    BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut device)?;
+    let seen = sign(device.trim());
     child.stdin.take().context("no stdin")?.write_all(b"go\n")?;
     ensure!(child.wait()?.success(), "the container failed");
     seen
+}
+
+/// Whether the kernel lists a mark on this file system (its minor number, hexadecimal) among the gate's.
+fn is_marked(agent: &Agent, device: &str) -> Result<bool> {
+    let helpers = children(agent.pid())?;
+    let gate = helpers.iter().find(|seen| seen.args.get(1).is_some_and(|arg| arg == "gate"));
+    let folder = format!("/proc/{}/fdinfo", gate.context("there is no gate")?.pid);
+    let line = format!("fanotify sdev:{device} ");
+    let texts = fs::read_dir(folder)?.flatten().map(|entry| fs::read_to_string(entry.path()));
+    Ok(texts.flatten().any(|text| text.lines().any(|one| one.starts_with(&line))))
 }
