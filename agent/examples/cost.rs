@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
     })?;
     println!("{events} records, {bytes} bytes as JSON, lost {}", probe.counts().lost);
     for ((name, runs, time), (_, runs_before, time_before)) in probe.cost().into_iter().zip(before) {
-        let (runs, time) = (runs - runs_before, time - time_before);
+        let (runs, time) = (runs - runs_before, time.saturating_sub(time_before));
         if let Ok(runs) = u32::try_from(runs)
             && runs > 0
         {

@@ -156,7 +156,9 @@ impl Keeper {
             _ => {}
         }
         self.keep(&event, watch);
-        later.into_iter().for_each(|kept| self.stashed(kept, watch));
+        for kept in later {
+            self.stashed(kept, watch);
+        }
     }
 
     fn take_call(&mut self, mut event: Event, watch: &mut dyn FnMut(&Event)) {

@@ -267,7 +267,9 @@ impl Sight {
                 self.thaw = Thaw::open(Some(&probe), &self.options.proc_root);
                 self.probe = Ok(probe);
                 let (running, _) = kernel::scan(&self.options.proc_root, self.options.boot);
-                running.into_iter().for_each(|event| self.keeper.take(event, watch));
+                for event in running {
+                    self.keeper.take(event, watch);
+                }
                 tracing::warn!("the probe was started again");
             }
             Err(failure) => tracing::error!("the probe cannot be started again: {failure}"),

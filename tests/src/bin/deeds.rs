@@ -12,6 +12,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::ptrace;
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::uio::{RemoteIoVec, process_vm_writev};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, Uid, setuid};
@@ -94,6 +95,8 @@ fn load_program() -> Result<i64> {
     attributes[4..8].copy_from_slice(&2_u32.to_ne_bytes());
     attributes[8..16].copy_from_slice(&(code.as_ptr().expose_provenance() as u64).to_ne_bytes());
     attributes[16..24].copy_from_slice(&(c"GPL".as_ptr().expose_provenance() as u64).to_ne_bytes());
+    // Before 5.11 programs count against it, together with the agent's.
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).or_else(|_| anyhow::Ok(()))?;
     attributes[48..53].copy_from_slice(b"deeds");
     // SAFETY: the kernel reads 128 bytes of attributes, and the code and license they point to; all outlive the call.
     let number =

@@ -84,7 +84,7 @@ fn image(state: &FileState, path: &str) -> Image {
     let (device, inode) = state.file();
     let (executable, filename) = (Bytes::from(path), Bytes::from(path));
     let changed = state.changed.map(|(second, _)| Timestamp::from_second(second).unwrap());
-    Image { device, inode, executable, filename, changed, ..Image::default() }
+    Image { executable, filename, inode, device, changed, ..Image::default() }
 }
 
 /// Of one that cannot be looked at any more.
