@@ -3,22 +3,20 @@
 
 use std::time::{Duration, Instant};
 
-use crate::system::priority::set_nice;
+use crate::system::priority::set_idle;
 
-/// How much recorder and stasher yield.
-const YIELD: i32 = 10;
 /// How long it must have been calm.
 const CALM: Duration = Duration::from_secs(1);
 
 /// What is in force.
 pub(super) struct Yielding {
-    nice: Option<i32>,
+    idle: Option<bool>,
     pressed: Option<Instant>,
 }
 
 impl Yielding {
     pub(super) fn new() -> Self {
-        Self { nice: None, pressed: None }
+        Self { idle: None, pressed: None }
     }
 
     /// Whether ring or stash are `pressed` now; the stasher has this pid.
@@ -26,16 +24,14 @@ impl Yielding {
         if pressed {
             self.pressed = Some(now);
         }
-        let is_calm = self.pressed.is_none_or(|pressed| now.saturating_duration_since(pressed) > CALM);
-        let nice = if is_calm { YIELD } else { 0 };
-        if self.nice == Some(nice) {
+        let idle = self.pressed.is_none_or(|pressed| now.saturating_duration_since(pressed) > CALM);
+        if self.idle == Some(idle) {
             return;
         }
-        self.nice = Some(nice);
+        self.idle = Some(idle);
         for pid in [None].into_iter().chain(stasher.map(Some)) {
-            // Without CAP_SYS_NICE one who has yielded cannot take it back: then it stays so.
-            if let Err(failure) = set_nice(pid, nice) {
-                tracing::debug!(nice, "the priority cannot be set: {failure}");
+            if let Err(failure) = set_idle(pid, idle) {
+                tracing::debug!(idle, "the priority cannot be set: {failure}");
             }
         }
     }
