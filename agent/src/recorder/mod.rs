@@ -41,9 +41,9 @@ use crate::{history, ipc, kernel};
 /// How long a stop waits for the stasher; systemd gives a service 90 s.
 const STOP: Duration = Duration::from_secs(20);
 /// How long the ring is left alone while events come: they are drained together, without a wake-up each.
-const BUSY: Duration = Duration::from_millis(10);
+const BUSY: Duration = Duration::from_millis(50);
 /// How long nothing may come until the next event has to wake us.
-const QUIET: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_millis(150);
 /// The longest sleep: the history's frame has to be sealed in time.
 const IDLE: Duration = Duration::from_millis(250);
 /// How often old history is looked for.
@@ -176,12 +176,12 @@ impl Recorder {
     fn wait(&self) -> io::Result<()> {
         // While events come, an ordinary one wakes nobody: they are taken together at the end of this time.
         let busy = self.quiet_since.elapsed() <= QUIET;
-        if busy { self.poll(BUSY, false) } else { self.poll(IDLE, true) }
+        self.poll(if busy { BUSY } else { IDLE })
     }
 
-    fn poll(&self, timeout: Duration, quiet: bool) -> io::Result<()> {
+    fn poll(&self, timeout: Duration) -> io::Result<()> {
         let mut all = vec![self.signals.as_fd(), self.wake.as_fd()];
-        all.extend(self.sight.descriptors(quiet));
+        all.extend(self.sight.descriptors());
         all.extend(self.clients.descriptors());
         all.extend(self.door.descriptor());
         let mut set: Vec<PollFd<'_>> = all.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -224,7 +224,7 @@ impl Recorder {
             // A capture that ends in this time has its record.
             self.captures();
             let waiting = self.sight.keeper.stash.is_waiting() && Instant::now() < deadline;
-            if !waiting || self.poll(BUSY, false).is_err() {
+            if !waiting || self.poll(BUSY).is_err() {
                 break;
             }
         }

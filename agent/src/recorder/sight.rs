@@ -324,10 +324,10 @@ impl Sight {
     }
 
     /// What to wait for.
-    pub(super) fn descriptors(&self, quiet: bool) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let ring = self.probe.as_ref().ok().map(Probe::as_fd);
-        // While events come, files are taken together with them.
-        let gate = self.keeper.stash.gate().filter(|_| quiet).map(AsFd::as_fd);
+        // New files are rare, and hold descriptors and room: they are taken at once.
+        let gate = self.keeper.stash.gate().map(AsFd::as_fd);
         ring.into_iter().chain(gate).chain(self.keeper.stash.channel().map(AsFd::as_fd))
     }
 
