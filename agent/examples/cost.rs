@@ -17,7 +17,9 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = arguments.collect();
     let proc_root = PathBuf::from("/proc");
     let boot = boot_id(&proc_root)?;
+    let begun = Instant::now();
     let mut probe = Probe::start(&Options::new(boot, proc_root))?;
+    println!("started in {:?}", begun.elapsed());
     for program in &probe.report().programs {
         println!("{} {:?} {:?}", program.name, program.fate, program.self_check);
     }
@@ -43,7 +45,7 @@ fn main() -> anyhow::Result<()> {
     })?;
     println!("{events} records, {bytes} bytes as JSON, lost {}", probe.counts().lost);
     for ((name, runs, time), (_, runs_before, time_before)) in probe.cost().into_iter().zip(before) {
-        let (runs, time) = (runs - runs_before, time - time_before);
+        let (runs, time) = (runs - runs_before, time.saturating_sub(time_before));
         if let Ok(runs) = u32::try_from(runs)
             && runs > 0
         {

@@ -40,8 +40,8 @@ impl ProcessId {
 }
 
 /// One happening.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Record", from = "Record")]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "Record")]
 pub struct Event {
     /// When it happened, on the host's wall clock (kernel boot time plus the offset at the time of reading).
     pub time: Timestamp,
@@ -163,6 +163,12 @@ pub struct Image {
     /// Id of that cgroup, where its path was told by a record that was lost.
     #[serde(rename = "afterimage.cgroup_id", skip_serializing_if = "Option::is_none", default)]
     pub cgroup_id: Option<u64>,
+    /// SHA-256 of the executable in hexadecimal, where it is in the stash already; otherwise a `stash` event tells it later.
+    #[serde(rename = "process.hash.sha256", skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+    /// Bytes of the executable, where it is in the stash already.
+    #[serde(rename = "file.size", skip_serializing_if = "Option::is_none", default)]
+    pub size: Option<u64>,
     /// What was done because the program has no file.
     #[serde(rename = "afterimage.hold", skip_serializing_if = "Option::is_none", default)]
     pub hold: Option<Hold>,
@@ -297,12 +303,25 @@ pub struct Agent {
 }
 
 /// The event's flat form.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Record {
     #[serde(rename = "@timestamp")]
     time: Timestamp,
     #[serde(flatten)]
     action: Action,
+    #[serde(rename = "process.entity_id")]
+    process: ProcessId,
+    #[serde(rename = "afterimage.source")]
+    source: Source,
+}
+
+/// The same, to be written without a copy.
+#[derive(Serialize)]
+struct RecordOf<'a> {
+    #[serde(rename = "@timestamp")]
+    time: Timestamp,
+    #[serde(flatten)]
+    action: &'a Action,
     #[serde(rename = "process.entity_id")]
     process: ProcessId,
     #[serde(rename = "process.pid")]
@@ -311,16 +330,17 @@ struct Record {
     source: Source,
 }
 
-impl From<Event> for Record {
-    fn from(event: Event) -> Self {
-        let Event { time, source, process, action } = event;
-        Self { time, action, process, pid: process.pid, source }
+impl Serialize for Event {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { time, source, process, action } = self;
+        RecordOf { time: *time, action, process: *process, pid: process.pid, source: *source }
+            .serialize(serializer)
     }
 }
 
 impl From<Record> for Event {
     fn from(record: Record) -> Self {
-        let Record { time, action, process, pid: _, source } = record;
+        let Record { time, action, process, source } = record;
         Self { time, source, process, action }
     }
 }
@@ -370,7 +390,12 @@ pub enum Error {
 
 impl fmt::Display for BootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&text::hex(&self.0))
+        let mut digits = [0_u8; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        f.write_str(str::from_utf8(&digits).unwrap_or_default())
     }
 }
 
@@ -451,59 +476,5 @@ mod serde_with_string {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn process(pid: u32) -> ProcessId {
-        ProcessId { boot: BootId([0xab; 16]), pid, start: 4711 }
-    }
-
-    fn event(action: Action) -> Event {
-        let time = "2026-11-20T14:03:27.518236914Z".parse().unwrap();
-        Event { time, source: Source::Probe { cpu: 1, seq: 7 }, process: process(42), action }
-    }
-
-    #[test]
-    fn an_exec_is_one_flat_ecs_object_and_comes_back() {
-        let image = Image {
-            parent: Some(process(1)),
-            name: Bytes::from("x"),
-            executable: Bytes::from("/tmp/\u{1b}x"),
-            args: vec![Bytes::from("x"), Bytes::from(&[0xff, b'\\'])],
-            links: Some(0),
-            ..Image::default()
-        };
-        let event = event(Action::Exec(Box::new(image)));
-        let json = serde_json::to_value(&event).unwrap();
-        assert_eq!(json["event.action"], "exec");
-        assert_eq!(json["process.pid"], 42);
-        assert_eq!(json["process.entity_id"], format!("{}-42-4711", "ab".repeat(16)));
-        assert_eq!(json["process.executable"], "/tmp/\\x1Bx");
-        assert_eq!(json["process.args"][1], "\\xFF\\\\");
-        assert_eq!(json["@timestamp"], "2026-11-20T14:03:27.518236914Z");
-        assert_eq!(serde_json::from_str::<Event>(&json.to_string()).unwrap(), event);
-    }
-
-    #[test]
-    fn network_and_agent_events_come_back() {
-        let flow =
-            Flow { local: "10.0.0.2:0".parse().unwrap(), remote: "[2001:db8::1]:443".parse().unwrap() };
-        let exit = Exit { code: 3, signal: 9 };
-        let since = "2026-11-20T14:03:20Z".parse().unwrap();
-        let gap = Gap { since, reason: "the recorder was stopped".to_owned() };
-        for action in [Action::Connect(flow), Action::Exit(exit), Action::Gap(gap)] {
-            let event = event(action);
-            let text = serde_json::to_string(&event).unwrap();
-            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
-        }
-    }
-
-    #[test]
-    fn identities_that_are_not_are_refused() {
-        for text in
-            ["", "1-2-3", "zz-1-2", &format!("{}-1", "ab".repeat(16)), &format!("{}-1-2-3", "ab".repeat(16))]
-        {
-            assert!(text.parse::<ProcessId>().is_err(), "{text}");
-        }
-    }
-}
+#[path = "event/event_test.rs"]
+mod tests;

@@ -6,6 +6,7 @@
 
 use afterimage_ebpf::field::Field;
 use afterimage_ebpf::{Call, FILENAME_BYTES, PATH_BYTES, call, kind};
+use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{btf_tracepoint, fexit};
 use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
 
@@ -57,7 +58,9 @@ macro_rules! at_return {
         #[doc = concat!("`", $function, "(regs)`")]
         #[fexit(function = $function)]
         pub(crate) fn $name(context: FExitContext) -> i32 {
-            returned(call::$call, $compat, Typed::of_function(&context, 0), context.arg(1));
+            // By the helper: the verifier of 5.10 does not know what the argument points to.
+            let [regs, result] = read_at::<[u64; 2]>(context.as_ptr() as Address);
+            returned(call::$call, $compat, regs, result as i64);
             0
         }
     )*};
@@ -90,7 +93,7 @@ at_return! {
 
 /// The first four arguments of a call.
 #[inline(always)]
-fn arguments(regs: Typed, compat: bool) -> [u64; 4] {
+fn arguments(regs: impl Place, compat: bool) -> [u64; 4] {
     let fields = if compat {
         [Field::RegsBx, Field::RegsCx, Field::RegsThird, Field::RegsSecond]
     } else {
@@ -107,7 +110,7 @@ fn arguments(regs: Typed, compat: bool) -> [u64; 4] {
 }
 
 #[inline(always)]
-fn returned(call: u8, compat: bool, regs: Typed, result: i64) -> Option<()> {
+fn returned(call: u8, compat: bool, regs: impl Place, result: i64) -> Option<()> {
     if result < 0 {
         return None;
     }
@@ -134,7 +137,7 @@ fn returned(call: u8, compat: bool, regs: Typed, result: i64) -> Option<()> {
     }
     let process = task::process(current)?;
     let header = map::header(kind::CALL, process)?;
-    exec::with_draft(kind::CALL, |draft| {
+    exec::with_draft(kind::CALL, header.time, |draft| {
         let mut body = Call { call: call as u32, compat: compat as u32, uid, ..Call::default() };
         draft.begin_with::<Call>();
         match call {
@@ -153,23 +156,23 @@ fn returned(call: u8, compat: bool, regs: Typed, result: i64) -> Option<()> {
             call::PTRACE => body.numbers = [first, second],
             call::MOUNT => {
                 body.numbers[0] = fourth;
-                paths(draft, &mut body.lengths, [AT_FDCWD, AT_FDCWD], [first, second]);
+                paths(draft, &mut body, [AT_FDCWD, AT_FDCWD], [first, second]);
             }
             call::UNMOUNT => {
                 body.numbers[0] = second;
-                paths(draft, &mut body.lengths, [AT_FDCWD, AT_FDCWD], [first, 0]);
+                paths(draft, &mut body, [AT_FDCWD, AT_FDCWD], [first, 0]);
             }
             call::PIVOT_ROOT | call::RENAME => {
-                paths(draft, &mut body.lengths, [AT_FDCWD, AT_FDCWD], [first, second]);
+                paths(draft, &mut body, [AT_FDCWD, AT_FDCWD], [first, second]);
             }
             call::MOVE_MOUNT | call::RENAMEAT => {
-                paths(draft, &mut body.lengths, [first as i32, third as i32], [second, fourth]);
+                paths(draft, &mut body, [first as i32, third as i32], [second, fourth]);
             }
             call::UNSHARE => body.numbers[0] = first,
             call::SETNS => body.numbers[0] = second,
             call::CHMOD => {
                 body.numbers[0] = second;
-                paths(draft, &mut body.lengths, [AT_FDCWD, AT_FDCWD], [first, 0]);
+                paths(draft, &mut body, [AT_FDCWD, AT_FDCWD], [first, 0]);
             }
             call::FCHMOD => {
                 body.numbers[0] = second;
@@ -179,44 +182,25 @@ fn returned(call: u8, compat: bool, regs: Typed, result: i64) -> Option<()> {
             }
             call::FCHMODAT => {
                 body.numbers[0] = third;
-                paths(draft, &mut body.lengths, [first as i32, AT_FDCWD], [second, 0]);
+                paths(draft, &mut body, [first as i32, AT_FDCWD], [second, 0]);
             }
-            call::UNLINK => paths(draft, &mut body.lengths, [AT_FDCWD, AT_FDCWD], [first, 0]),
-            call::UNLINKAT => paths(draft, &mut body.lengths, [first as i32, AT_FDCWD], [second, 0]),
+            call::UNLINK => paths(draft, &mut body, [AT_FDCWD, AT_FDCWD], [first, 0]),
+            call::UNLINKAT => paths(draft, &mut body, [first as i32, AT_FDCWD], [second, 0]),
             _ => {}
         }
         draft.finish(header, body);
     })
 }
 
-/// The two paths of a call, each with the folder it starts from.
+/// The two paths of a call, as they are in the caller's memory, and which of them starts from a folder of its own.
 #[inline(always)]
-fn paths(draft: crate::walk::Draft, lengths: &mut [u16; 4], folders: [i32; 2], paths: [Address; 2]) {
+fn paths(draft: crate::walk::Draft, body: &mut Call, folders: [i32; 2], paths: [Address; 2]) {
     let [first, second] = paths;
-    [lengths[0], lengths[1]] = path(draft, folders[0], first);
+    body.lengths[0] = draft.measured(|draft| draft.own_text(FILENAME_BYTES, first));
     if second != 0 {
-        [lengths[2], lengths[3]] = path(draft, folders[1], second);
+        body.lengths[2] = draft.measured(|draft| draft.own_text(FILENAME_BYTES, second));
     }
-}
-
-/// A path in the caller's memory, and the names of the folder it starts from where it is not absolute.
-#[inline(always)]
-fn path(draft: crate::walk::Draft, folder: i32, path: Address) -> [u16; 2] {
-    let length = draft.measured(|draft| {
-        draft.own_text(FILENAME_BYTES, path);
-    });
-    if draft.own_begins_with_slash(path) {
-        return [length, 0];
-    }
-    let start = if folder == AT_FDCWD {
-        task::current().follow(Field::TaskFs).read(Field::FsPwd)
-    } else {
-        file(folder as u64).read(Field::FilePath)
-    };
-    let names = draft.measured(|draft| {
-        draft.path(PATH_BYTES, start);
-    });
-    [length, names]
+    body.elsewhere = (folders[0] != AT_FDCWD) as u32 | ((folders[1] != AT_FDCWD) as u32) << 1;
 }
 
 #[inline(always)]
@@ -264,7 +248,7 @@ fn told(call: u8, numbers: [u64; 2], name: Address) -> Option<()> {
     let current = task::current();
     let process = task::process(current)?;
     let header = map::header(kind::CALL, process)?;
-    exec::with_draft(kind::CALL, |draft| {
+    exec::with_draft(kind::CALL, header.time, |draft| {
         let uid = current.follow(Field::TaskCred).read(Field::CredUid);
         let mut body = Call { call: call as u32, numbers, uid, ..Call::default() };
         draft.begin_with::<Call>();

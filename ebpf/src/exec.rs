@@ -2,7 +2,6 @@
 
 use afterimage_ebpf::field::Field;
 use afterimage_ebpf::{ARGS_BYTES, CGROUP_BYTES, Exec, FILENAME_BYTES, NONE, PATH_BYTES, flag, kind};
-use aya_ebpf::helpers::generated;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::programs::BtfTracePointContext;
@@ -21,6 +20,10 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
 #[map]
 static TOLD: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1024, 0);
 
+/// The one that was asked for last, and was told.
+#[map]
+static LAST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// The lower bits of an inode's nanoseconds; the highest may say that somebody asked for them (since 6.13).
 const NANOSECONDS: u32 = 0x3fff_ffff;
 
@@ -35,8 +38,8 @@ pub(crate) fn exec(context: BtfTracePointContext) -> i32 {
 
 /// Builds a record that is too large for the stack, and submits it.
 #[inline(always)]
-pub(crate) fn with_draft(kind: u32, build: impl FnOnce(Draft)) -> Option<()> {
-    let draft = draft(kind)?;
+pub(crate) fn with_draft(kind: u32, time: u64, build: impl FnOnce(Draft)) -> Option<()> {
+    let draft = draft(kind, time)?;
     build(draft.0);
     draft.submit(kind, false);
     Some(())
@@ -46,7 +49,7 @@ pub(crate) fn with_draft(kind: u32, build: impl FnOnce(Draft)) -> Option<()> {
 fn record(program: Typed, bprm: Typed) -> Option<()> {
     let process = task::process(program)?;
     let header = map::header(kind::EXEC, process)?;
-    let taken = draft(kind::EXEC)?;
+    let taken = draft(kind::EXEC, header.time)?;
     let draft = taken.0;
     // SAFETY: a map value of this cpu; the fixed part is at the beginning of the buffer.
     let (untold, held) = unsafe {
@@ -70,15 +73,13 @@ fn record(program: Typed, bprm: Typed) -> Option<()> {
     Some(())
 }
 
-/// A place to build a record in, ours until it is submitted.
+/// A place to build a record in, ours until it is submitted; the time of the record is the token.
 struct Taken(Draft, u64);
 
 /// An interrupt, or with a preemptible kernel another task, can come in while a record is built: there is a place for
 /// each, up to [`SLOTS`].
 #[inline(always)]
-fn draft(kind: u32) -> Option<Taken> {
-    // SAFETY: takes no arguments.
-    let token = unsafe { generated::bpf_ktime_get_boot_ns() };
+fn draft(kind: u32, token: u64) -> Option<Taken> {
     let mut slot = 0;
     while slot < SLOTS {
         let scratch = SCRATCH.get_ptr_mut(slot)?;
@@ -176,13 +177,29 @@ fn texts(body: &mut Exec, draft: Draft, program: Typed, bprm: Typed) -> u64 {
     cgroup(body, draft, program)
 }
 
+/// Whether an earlier record told this cgroup's path. Mostly it is the one that was asked for last on this cpu.
+#[inline(always)]
+fn was_told(id: u64) -> bool {
+    let last = LAST.get_ptr_mut(0);
+    // SAFETY: a map value of this cpu.
+    if last.is_some_and(|last| unsafe { core::ptr::read_volatile(last) } == id) {
+        return true;
+    }
+    let told = TOLD.get_ptr(id).is_some();
+    if let Some(last) = last.filter(|_| told) {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(last, id) };
+    }
+    told
+}
+
 /// Appends the path of the program's cgroup, unless it was told before; its id if so, or 0.
 #[inline(always)]
 fn cgroup(body: &mut Exec, draft: Draft, program: Typed) -> u64 {
     let node = program.follow(Field::TaskCgroups).follow(Field::CssSetDefault).follow(Field::CgroupNode);
     body.cgroup = node.read(Field::NodeId);
     let before = draft.size();
-    if body.cgroup != 0 && TOLD.get_ptr(body.cgroup).is_some() {
+    if body.cgroup != 0 && was_told(body.cgroup) {
         body.flags |= flag::CGROUP_TOLD;
     } else if !draft.cgroup(CGROUP_BYTES, node.address()) {
         body.flags |= flag::CGROUP_CUT;

@@ -104,7 +104,7 @@ pub mod call {
     pub const BECOME: u8 = 13;
     /// `chmod`; numbers: the mode.
     pub const CHMOD: u8 = 14;
-    /// `fchmod`; first text's folder: the file itself; numbers: the mode.
+    /// `fchmod`; names of the file; numbers: the mode.
     pub const FCHMOD: u8 = 15;
     /// `fchmodat`, `fchmodat2`; numbers: the mode.
     pub const FCHMODAT: u8 = 16;
@@ -264,8 +264,8 @@ pub struct Question {
     pub zero: u32,
 }
 
-/// Body of a call. After it, without gaps: for each of the two texts, the text and the names of the folder it starts from
-/// (empty for an absolute path), from the leaf upwards, each name with its NUL.
+/// Body of a call. After it, without gaps: the first text, the names of the first file's path where the kernel was asked
+/// for it (from the leaf upwards, each with its NUL), the second text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Call {
@@ -277,10 +277,10 @@ pub struct Call {
     pub numbers: [u64; 2],
     /// Effective user of the caller afterwards.
     pub uid: u32,
-    /// Bytes of the first text and of its folder's names, of the second and of its folder's.
+    /// Bytes of the first text, of the first file's names, of the second text; the last is always 0.
     pub lengths: [u16; 4],
-    /// Always 0.
-    pub zero: u32,
+    /// Bit 0: a relative first path does not start from the working directory but from another folder; bit 1: the second.
+    pub elsewhere: u32,
 }
 
 /// The longest datagram's beginning that is taken.

@@ -52,7 +52,7 @@ fn record(skb: Typed) -> Option<()> {
     let header = map::header(kind::QUESTION, process)?;
     let payload = (u16::from_be(length) as u64).saturating_sub(UDP_HEADER);
     let length = if payload > QUESTION_BYTES as u64 { QUESTION_BYTES as u64 } else { payload };
-    exec::with_draft(kind::QUESTION, |draft| {
+    exec::with_draft(kind::QUESTION, header.time, |draft| {
         draft.begin_with::<Question>();
         let length = draft.measured(|draft| {
             draft.memory(length, transport.wrapping_add(UDP_HEADER));

@@ -8,7 +8,7 @@ use core::mem::MaybeUninit;
 use afterimage_ebpf::config;
 use afterimage_ebpf::field::{ABSENT, COUNT, Field};
 use aya_ebpf::helpers::generated;
-use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
+use aya_ebpf::programs::BtfTracePointContext;
 
 /// Offsets by [`Field::index`]; written by the loader.
 #[unsafe(no_mangle)]
@@ -60,12 +60,6 @@ impl Typed {
     /// Argument `index` of the tracepoint.
     #[inline(always)]
     pub(crate) fn argument(context: &BtfTracePointContext, index: usize) -> Self {
-        Self(context.arg(index))
-    }
-
-    /// Argument `index` of the function.
-    #[inline(always)]
-    pub(crate) fn of_function(context: &FExitContext, index: usize) -> Self {
         Self(context.arg(index))
     }
 }

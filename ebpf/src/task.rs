@@ -77,6 +77,10 @@ pub(crate) fn own_namespace(leader: impl Place) -> u32 {
     if level == 0 {
         return INITIAL_PID_NAMESPACE;
     }
+    if !is_initial() && map::state(state::LEVEL) == level as u64 + 1 {
+        // Of those that are told, this is the agent's own.
+        return setting(config::NAMESPACE);
+    }
     number_at(pid, level as u64).namespace.read(Field::PidNsInum)
 }
 

@@ -117,16 +117,6 @@ impl Draft {
         self.move_to(self.size() + length - 1);
     }
 
-    /// Whether the string at `source` in the current task's own memory begins with a slash.
-    #[inline(always)]
-    pub(crate) fn own_begins_with_slash(self, source: Address) -> bool {
-        let mut first = 0_u8;
-        // SAFETY: one byte of the stack; the helper checks the source.
-        let failed =
-            unsafe { generated::bpf_probe_read_user((&raw mut first).cast(), 1, source as *const _) };
-        failed == 0 && first == b'/'
-    }
-
     /// Appends `length` bytes of the kernel's memory; whether it could be read.
     #[inline(always)]
     pub(crate) fn memory(self, length: u64, source: Address) -> bool {

@@ -5,6 +5,8 @@
 pub mod agent;
 pub mod bench;
 pub mod bpf_stats;
+pub mod container;
+pub mod deeds;
 pub mod digest;
 pub mod drill;
 pub mod elf;

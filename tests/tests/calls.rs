@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::agent::Agent;
 use e2e::events::nothing_was_lost;
-use e2e::{net, story, wait, world};
+use e2e::{deeds, net, story, wait, world};
 use serde_json::Value;
 
 #[test]
@@ -15,7 +15,7 @@ fn each_deed_is_told() {
     world::inside("each_deed_is_told", || {
         net::loopback_up()?;
         let agent = Agent::start(&story::program(), Path::new("/tmp/afterimage.log"))?;
-        let output = Command::new("/out/bin/deeds").arg("/srv").output()?;
+        let output = Command::new("/out/bin/deeds").arg("/srv").current_dir("/srv").output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let did: Value = serde_json::from_slice(&output.stdout)?;
         // Somebody who is not root becomes it, as who has found a way would.
@@ -24,51 +24,12 @@ fn each_deed_is_told() {
         let status =
             Command::new("setpriv").args(unprivileged).args(["/out/bin/deeds", "become"]).status()?;
         ensure!(status.success(), "setpriv: {status}");
-        let pid = &did["pid"];
-        let told = |events: &[Value], what: &str, look: &dyn Fn(&Value) -> bool| -> Result<()> {
-            let mut those = events.iter().filter(|event| event["afterimage.call"] == what);
-            let found =
-                those.any(|event| (event["process.pid"] == *pid || what == "become_root") && look(event));
-            ensure!(
-                found,
-                "{what} is not told: {:?}",
-                events.iter().filter(|event| event["process.pid"] == *pid).collect::<Vec<_>>()
-            );
-            Ok(())
-        };
         let events = wait::until("the end of the deeds", Duration::from_secs(20), || {
             let events = agent.history()?;
             Ok(events.iter().any(|event| event["afterimage.call"] == "become_root").then_some(events))
         })?;
         nothing_was_lost(&events)?;
-        told(&events, "memfd", &|event| event["file.path"] == "memfd:deeds-in-memory")?;
-        told(&events, "ptrace", &|event| event["afterimage.number"] == did["victim"])?;
-        told(&events, "write_memory", &|event| event["afterimage.number"] == did["victim"])?;
-        told(&events, "load_program", &|event| {
-            event["afterimage.number"] == did["program"] && event["file.path"] == "deeds"
-        })?;
-        told(&events, "io_uring", &|_| true)?;
-        told(&events, "namespace", &|event| event["afterimage.number"] == 0x0002_0000)?;
-        told(&events, "mount", &|event| {
-            event["file.path"].as_str().is_some_and(|path| path.ends_with("deeds-tmpfs"))
-                && event["file.target_path"] == "/srv/mounted"
-        })?;
-        told(&events, "unmount", &|event| event["file.path"] == "/srv/mounted")?;
-        told(&events, "chmod", &|event| {
-            event["file.path"] == "/srv/fetched" && event["afterimage.number"] == 0o755
-        })?;
-        told(&events, "rename", &|event| {
-            event["file.path"] == "/srv/fetched" && event["file.target_path"] == "/srv/renamed"
-        })?;
-        told(&events, "unlink", &|event| event["file.path"] == "/srv/renamed")?;
-        told(&events, "become_root", &|_| true)?;
-        let question =
-            events.iter().find(|event| event["event.action"] == "question").context("no question")?;
-        ensure!(
-            question["dns.question.name"] == "c2.example" && question["process.pid"] == *pid,
-            "{question}"
-        );
-        ensure!(question["dns.question.type"] == 1 && question["destination.port"] == 53, "{question}");
+        deeds::compare(&events, &did, "/srv")?;
         closes(&agent)?;
         agent.stop()
     });

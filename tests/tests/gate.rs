@@ -33,10 +33,11 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 #[test]
 fn ten_thousand_that_unlink_themselves_are_in_the_stash() {
     world::inside("ten_thousand_that_unlink_themselves_are_in_the_stash", || {
+        let (_, alone) = storm::run(&storm::write(Path::new("/tmp/alone"), 10_000)?)?;
         let all = storm::write(Path::new(TINY), 10_000)?;
         let agent = watching()?;
         let (lives, took) = storm::run(&all)?;
-        println!("{} lives in {took:?}; {}", lives.len(), agent.status()?["counts"]["recorder"]);
+        println!("{} lives in {took:?}, without an agent in {alone:?}", lives.len());
         agent.stop()?;
         let events = agent::history(&story::program())?;
         nothing_was_lost(&events)?;

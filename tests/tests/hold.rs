@@ -47,7 +47,7 @@ fn a_thousand_programs_without_a_file_are_kept() {
             let process = Process::of_pid(&events, ghost.pid)?;
             let exec = process.one("exec")?;
             ensure!(exec["afterimage.hold"] == "stopped" && exec["afterimage.links"] == 0, "{exec}");
-            ensure!(exec["process.args"][1] == ghost.number.to_string(), "{exec}");
+            ensure!(exec["process.args"][1].as_str() == Some(&*ghost.number.to_string()), "{exec}");
             ensure!(process.one("exit")?["process.exit_code"] == CODE, "it ended otherwise");
             // The fork's time is the birth, so it is of this process and not of an earlier one with this pid.
             process.one("fork")?;

@@ -134,6 +134,8 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
         return Err(Error::failed(format!("another process works on the capture {id}")));
     }
     let job = &held.job;
+    // To the end of the capture nothing goes from the stash.
+    let _stash = job.places.stash.as_deref().and_then(stasher::hold);
     // A victim's memory is worth more than ours: under memory pressure the collector goes first.
     drop(std::fs::write("/proc/self/oom_score_adj", "500"));
     let mut bag = Bag::create(directory, id).map_err(Error::failed)?;

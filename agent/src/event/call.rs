@@ -14,7 +14,8 @@ pub struct Call {
     /// Which.
     #[serde(rename = "afterimage.call")]
     pub what: What,
-    /// What it is about; a relative path is joined to the folder it starts from.
+    /// What it is about. A relative path was joined to the working directory that the program was started in; one that
+    /// started from another folder begins with `...`.
     #[serde(rename = "file.path", skip_serializing_if = "Bytes::is_empty", default)]
     pub path: Bytes,
     /// Where that went: the new name of a rename, the place of a mount.
@@ -61,6 +62,32 @@ pub enum What {
     IoUring,
 }
 
+impl Call {
+    /// Its paths joined to the working directory, where they are relative to it.
+    pub fn joined(&mut self, directory: &Bytes) {
+        // What is mounted need not be a file.
+        if self.what.is_about_a_file() {
+            join(&mut self.path, directory);
+        }
+        join(&mut self.target, directory);
+    }
+}
+
+impl What {
+    fn is_about_a_file(self) -> bool {
+        matches!(self, Self::Unmount | Self::Chmod | Self::Rename | Self::Unlink)
+    }
+}
+
+fn join(path: &mut Bytes, directory: &Bytes) {
+    let is_relative = !path.is_empty() && !path.0.starts_with(b"/") && !path.0.starts_with(b".../");
+    if is_relative && !directory.is_empty() {
+        let own = path.0.strip_prefix(b"./").unwrap_or(&path.0);
+        let slash = if directory.0.ends_with(b"/") { &b""[..] } else { b"/" };
+        path.0 = [directory.as_slice(), slash, own].concat();
+    }
+}
+
 /// A question to a name server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
@@ -87,4 +114,24 @@ pub struct Closed {
     /// Bytes that the other side sent; its end counts as one.
     #[serde(rename = "destination.bytes")]
     pub received: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(what: What, path: &str, target: &str, directory: &str) -> (String, String) {
+        let mut call = Call { what, path: path.into(), target: target.into(), number: None, compat: false };
+        call.joined(&directory.into());
+        (call.path.to_string(), call.target.to_string())
+    }
+
+    #[test]
+    fn relative_paths_are_joined_and_others_are_left() {
+        let of = |path: &str, target: &str| (path.to_owned(), target.to_owned());
+        assert_eq!(joined(What::Rename, "a", "./b", "/tmp"), of("/tmp/a", "/tmp/b"));
+        assert_eq!(joined(What::Rename, "/a", ".../b", "/tmp"), of("/a", ".../b"));
+        assert_eq!(joined(What::Mount, "tmpfs", "here", "/"), of("tmpfs", "/here"));
+        assert_eq!(joined(What::Unlink, "a", "", ""), of("a", ""));
+    }
 }

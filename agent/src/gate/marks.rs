@@ -1,5 +1,6 @@
 //! Marks on mounts and file systems, and how they follow new ones.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,6 +20,8 @@ use crate::system::process::statx;
 const MOUNTINFO_MAX: u64 = 4 << 20;
 /// Mounts that are looked at, at once.
 const MOUNTS_MAX: usize = 4096;
+/// File systems of other namespaces that are counted.
+const DEVICES_MAX: usize = 65_536;
 /// Refusals that are told by name.
 const REFUSED_MAX: usize = 8;
 /// `RESOLVE_CACHED` (openat2(2), Linux 5.12): no file system is asked. A mount point is always in the kernel's memory.
@@ -34,6 +37,9 @@ pub(super) struct Marker {
     proc: PathBuf,
     file_systems: bool,
     marks: Marks,
+    /// The devices of what is marked in our own namespace, and in others.
+    own: HashSet<(u32, u32)>,
+    others: HashSet<(u32, u32)>,
 }
 
 impl Marker {
@@ -41,9 +47,10 @@ impl Marker {
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
         let step = "open the list of mounts";
         let mountinfo = File::open("/proc/self/mountinfo").map_err(|source| Error::Io { step, source })?;
-        let file_systems = settings.file_systems && is_initial("/proc/self/ns/pid", INITIAL_PID_NAMESPACE);
+        let file_systems = settings.file_systems && is_namespace("/proc/self/ns/pid", INITIAL_PID_NAMESPACE);
         let marks = Marks { file_systems, ..Marks::default() };
-        Ok(Self { mountinfo, proc: settings.proc.clone(), file_systems, marks })
+        let proc = settings.proc.clone();
+        Ok(Self { mountinfo, proc, file_systems, marks, own: HashSet::new(), others: HashSet::new() })
     }
 
     /// Marks what is mounted in our own namespace now. Marks that are there already stay as they are.
@@ -52,32 +59,50 @@ impl Marker {
         let read = self.mountinfo.rewind();
         let read = read.and_then(|()| (&self.mountinfo).take(MOUNTINFO_MAX).read_to_end(&mut text));
         self.marks = Marks { file_systems: self.file_systems, ..Marks::default() };
-        match read {
+        self.own.clear();
+        let marked = match read {
             Ok(_) => self.mark(group, AT_FDCWD, &proc::mounts(&text)),
-            Err(failure) => self.refuse(format!("the list of mounts: {failure}")),
+            Err(failure) => {
+                self.refuse(format!("the list of mounts: {failure}"));
+                Vec::new()
+            }
+        };
+        self.marks.marked = marked.len();
+        if self.file_systems {
+            self.own.extend(marked);
+            self.count();
         }
         &self.marks
     }
 
     /// Marks the file systems that a process of another mount namespace sees, unless users made that namespace: what
-    /// they mount may wait for them.
-    pub(super) fn look_at(&mut self, group: &Group, pid: u32) -> Option<&Marks> {
+    /// they mount may wait for them. `None` when the process is not there, or not in it.
+    pub(super) fn look_at(&mut self, group: &Group, mounts: u32, pid: u32) -> Option<&Marks> {
         if !self.file_systems {
             return None;
         }
         let folder = self.proc.join(pid.to_string());
-        if !is_initial(folder.join("ns/user"), INITIAL_USER_NAMESPACE) {
-            return None;
-        }
         let root = open(&folder.join("root"), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
         let mut text = Vec::new();
         let file = File::open(folder.join("mountinfo")).ok()?;
         file.take(MOUNTINFO_MAX).read_to_end(&mut text).ok()?;
-        self.mark(group, root.as_fd(), &proc::mounts(&text));
+        let is_it = is_namespace(folder.join("ns/mnt"), u64::from(mounts))
+            && is_namespace(folder.join("ns/user"), INITIAL_USER_NAMESPACE);
+        if !is_it || self.others.len() > DEVICES_MAX {
+            return None;
+        }
+        let marked = self.mark(group, root.as_fd(), &proc::mounts(&text));
+        self.others.extend(marked);
+        self.count();
         Some(&self.marks)
     }
 
-    fn mark(&mut self, group: &Group, root: BorrowedFd<'_>, all: &[Mount]) {
+    fn count(&mut self) {
+        self.marks.marked = self.own.union(&self.others).count();
+    }
+
+    /// Marks what is wanted of these mounts; the devices of what is marked now, one for each mark.
+    fn mark(&mut self, group: &Group, root: BorrowedFd<'_>, all: &[Mount]) -> Vec<(u32, u32)> {
         let mut wanted = mounts::watchable(all);
         if self.file_systems {
             wanted = mounts::one_of_each_file_system(&wanted);
@@ -85,14 +110,16 @@ impl Marker {
         if wanted.len() > MOUNTS_MAX {
             self.refuse(format!("{} mounts beyond the first {MOUNTS_MAX}", wanted.len() - MOUNTS_MAX));
         }
+        let mut marked = Vec::new();
         for mount in wanted.into_iter().take(MOUNTS_MAX) {
             match self.mark_one(group, root, mount) {
-                Ok(true) => self.marks.marked = self.marks.marked.saturating_add(1),
+                Ok(true) => marked.push(mount.device),
                 // Another mount lies on it: nobody reaches it by name.
                 Ok(false) => {}
                 Err(failure) => self.refuse(format!("{} ({}): {failure}", mount.point, mount.kind)),
             }
         }
+        marked
     }
 
     fn mark_one(&self, group: &Group, root: BorrowedFd<'_>, mount: &Mount) -> Result<bool, Errno> {
@@ -140,7 +167,7 @@ fn open_point(root: BorrowedFd<'_>, mount: &Mount) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn is_initial(link: impl AsRef<Path>, inode: u64) -> bool {
+fn is_namespace(link: impl AsRef<Path>, inode: u64) -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(link).is_ok_and(|metadata| metadata.ino() == inode)
 }

@@ -27,10 +27,12 @@ pub enum ToGate {
         /// Comes back.
         number: u64,
     },
-    /// A process lives in mounts that were not looked at yet: mark their file systems.
+    /// Something was executed in mounts that were not looked at yet: mark their file systems.
     Look {
-        /// The process.
-        pid: u32,
+        /// The mount namespace, by its inode number.
+        mounts: u32,
+        /// Processes that may live in it.
+        pids: Vec<u32>,
     },
 }
 

@@ -26,6 +26,8 @@ use crate::text::Bytes;
 const FILES_MAX: usize = 65_536;
 /// How long, in milliseconds, one program may wait because the recorder is behind; those after it do not wait.
 const PATIENCE_MS: u16 = 50;
+/// Processes that are looked at for one mount namespace.
+const PIDS_MAX: usize = 4;
 /// Group and others may write.
 const WRITABLE: u32 = 0o022;
 
@@ -204,8 +206,9 @@ impl Gate<'_> {
                     self.account();
                     self.tell(&FromGate::Pong { number })?;
                 }
-                Ok(Some((ToGate::Look { pid }, _))) => {
-                    if let Some(marks) = self.marker.look_at(&self.group, pid).cloned() {
+                Ok(Some((ToGate::Look { mounts, pids }, _))) => {
+                    let look = |pid: &u32| self.marker.look_at(&self.group, mounts, *pid).cloned();
+                    if let Some(marks) = pids.iter().take(PIDS_MAX).find_map(look) {
                         self.tell(&FromGate::Marks(marks))?;
                     }
                 }

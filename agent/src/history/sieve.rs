@@ -32,15 +32,22 @@ impl Sieve {
                 false
             }
             What::Rename => {
+                // The name of a program that ran goes elsewhere, or is taken by another file.
+                let now = self.was_executed(&call.path) || self.was_executed(&call.target);
                 let mut way = self.waiting.remove(&call.path).unwrap_or_default();
-                way.push(event.clone());
+                if !now {
+                    way.push(event.clone());
+                }
                 self.wait(call.target.clone(), way);
-                // The name of a program that ran went elsewhere, or was taken by another file.
-                self.was_executed(&call.path) || self.was_executed(&call.target)
+                now
             }
             What::Unlink => {
-                self.waiting.remove(&call.path);
-                self.was_executed(&call.path)
+                let now = self.was_executed(&call.path);
+                // It may be about to be told that it is run: the exec can have begun before.
+                if !now && self.waiting.contains_key(&call.path) {
+                    self.wait(call.path.clone(), vec![event.clone()]);
+                }
+                now
             }
             What::BecomeRoot => uid != Some(0),
             _ => true,
@@ -78,6 +85,9 @@ impl Sieve {
         }
         if self.order.len() >= WAITING * 2 {
             self.order.retain(|path| self.waiting.contains_key(path));
+        }
+        if events.is_empty() {
+            return;
         }
         let way = self.waiting.entry(path.clone()).or_default();
         if way.is_empty() {
@@ -128,6 +138,18 @@ mod tests {
         assert!(!pass(&mut sieve, What::Unlink, "/tmp/x", ""));
         sieve.exec(&image("/tmp/x"));
         assert!(pass(&mut sieve, What::Unlink, "/tmp/x", ""));
+    }
+
+    #[test]
+    fn a_file_that_is_deleted_while_it_is_being_run_keeps_its_story() {
+        let mut sieve = Sieve::default();
+        pass(&mut sieve, What::Chmod, "/tmp/x", "");
+        assert!(!pass(&mut sieve, What::Unlink, "/tmp/x", ""));
+        let way = sieve.exec(&image("/tmp/x"));
+        assert_eq!(way, [call(What::Chmod, "/tmp/x", "").0, call(What::Unlink, "/tmp/x", "").0]);
+        // What is told at once is not told again with the next exec.
+        assert!(pass(&mut sieve, What::Rename, "/tmp/y", "/tmp/x"));
+        assert!(sieve.exec(&image("/tmp/x")).is_empty());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use self::pending::{Pending, Runner, What};
 use super::policy::Accounts;
 use super::script;
 use super::stasher::Answer;
-use super::state::FileState;
+use super::state::{FileId, FileState};
 use crate::event::{Image, ProcessId, Skipped, Stashed};
 use crate::gate::message::{Forget, HandOver};
 use crate::ipc;
@@ -70,6 +70,8 @@ pub struct Stash {
     /// Of these, not yet sent.
     queue: VecDeque<u64>,
     asked: HashMap<FileState, u64>,
+    /// Of the files that are asked for, the newest state.
+    asked_files: HashMap<FileId, FileState>,
     known: Known,
     handed: Handed,
     later: Later,
@@ -113,6 +115,7 @@ impl Stash {
             pending: HashMap::new(),
             queue: VecDeque::new(),
             asked: HashMap::new(),
+            asked_files: HashMap::new(),
             known: Known::new(KNOWN_MAX),
             handed: Handed::default(),
             later: Later::default(),
@@ -160,6 +163,11 @@ impl Stash {
         !self.pending.is_empty()
     }
 
+    /// Whether more than a quarter of the room for files that wait is taken.
+    pub fn is_pressed(&self) -> bool {
+        self.pending.len() > self.options.pending / 4
+    }
+
     /// Whether the stasher hangs: it owes answers and has given no sign for half a minute.
     pub fn is_stuck(&self, now: Instant) -> bool {
         let silent = self.sign.is_some_and(|sign| now.saturating_duration_since(sign) > PATIENCE);
@@ -182,23 +190,29 @@ impl Stash {
         let service = self.options.accounts.is_service(image.uid);
         let runner = Runner { process, executable: image.executable.clone(), service };
         let mut claimed = self.handed.claim(process.pid, image);
-        if claimed.is_empty() && self.gate.is_some() && self.known_as_executed(image).is_none() {
+        let is_known = self.known_as_executed(image).is_some() && !handed::is_indirect(image);
+        if claimed.executable.is_none() && self.gate.is_some() && !is_known {
             // The gate hands over before the exec goes on: if it did, the message is there by now.
             self.hand_overs(self.options.pending.saturating_mul(2));
-            claimed = self.handed.claim(process.pid, image);
+            let handed::Claimed { executable, scripts } = self.handed.claim(process.pid, image);
+            claimed.executable = executable;
+            claimed.scripts.extend(scripts);
         }
-        // With a script that is executed itself, the gate was asked about it first.
-        if self.options.scripts && claimed.len() < 2 {
+        if self.options.scripts && claimed.scripts.is_empty() {
             self.script(&runner, image);
         }
         if self.options.libraries {
             self.later.insert(process, Instant::now());
         }
-        if claimed.is_empty() {
-            return self.by_proc(proc, image, runner).into_iter().collect();
+        let mut all: Vec<Kept> = Vec::new();
+        for (state, executable) in claimed.scripts {
+            all.extend(self.claim(&state, Runner { executable, ..runner.clone() }));
         }
-        let claim = |(state, executable)| self.claim(&state, Runner { executable, ..runner.clone() });
-        claimed.into_iter().filter_map(claim).collect()
+        all.extend(match claimed.executable {
+            Some((state, executable)) => self.claim(&state, Runner { executable, ..runner }),
+            None => self.by_proc(proc, image, runner),
+        });
+        all
     }
 
     /// The process ended: what it was about to execute, and did not, is nobody's.
@@ -285,7 +299,7 @@ impl Stash {
                 self.handed.insert(pid, state, path.clone());
             }
             if let Some(file) = files.into_iter().next()
-                && !self.is_asked_or_known(&state)
+                && (written || !self.is_asked_or_known(&state))
             {
                 self.ask(What::File(file), Some(state), path, Vec::new());
             }
@@ -293,10 +307,12 @@ impl Stash {
         self.tell_gate();
     }
 
-    /// The state of the very file that the kernel executed, where it is known in that state.
+    /// The state of the very file that the kernel executed, where it is known, or asked for, in that state.
     fn known_as_executed(&self, image: &Image) -> Option<FileState> {
-        let state = self.known.state((image.device, image.inode))?;
-        image.changed.is_some_and(|changed| state.changed == Some(seconds(changed))).then_some(state)
+        let file = (image.device, image.inode);
+        let changed = Some(seconds(image.changed?));
+        let states = [self.asked_files.get(&file).copied(), self.known.state(file)];
+        states.into_iter().flatten().find(|state| state.changed == changed)
     }
 
     /// Without a word of the gate: by what is known of the very file that the kernel executed, or else by /proc, while the
@@ -353,7 +369,13 @@ impl Stash {
             runners.into_iter().partition(|runner| is_skipped && runner.service);
         let all = others.into_iter().filter_map(|runner| kept(&mut outcome, size, runner)).collect();
         let Some(state) = state else { return all };
-        self.asked.remove(&state);
+        // Unless it was written to and asked for again meanwhile, in what looks like the same state.
+        if self.asked.get(&state) == Some(&ticket) {
+            self.asked.remove(&state);
+            if self.asked_files.get(&state.file()) == Some(&state) {
+                self.asked_files.remove(&state.file());
+            }
+        }
         if again {
             self.forget.push(state);
         } else {
@@ -402,6 +424,7 @@ impl Stash {
         self.pending.insert(ticket, Pending { what, state, path, runners, tries: 0 });
         if let Some(state) = state {
             self.asked.insert(state, ticket);
+            self.asked_files.insert(state.file(), state);
         }
         self.queue.push_back(ticket);
         self.pump();

@@ -10,12 +10,14 @@ mod find;
 mod shelf;
 mod work;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,10 @@ use crate::text::Bytes;
 const BATCH: Duration = Duration::from_millis(100);
 /// Files that share one wait for the disk.
 const BATCH_FILES: usize = 512;
+
+/// How often, and how far apart, a capture tries to hold the stash.
+const HOLD_TRIES: usize = 50;
+const HOLD_PAUSE: Duration = Duration::from_millis(20);
 
 /// Bounds of the stash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +196,21 @@ enum Error {
 fn error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Io { step, path, source }
+}
+
+/// Keeps what is in the stash there, as long as the answer lives: for a capture that reads it. `None` where there is no
+/// stash, or room is being made at this moment and for longer than a second.
+pub fn hold(folder: &Path) -> Option<Flock<File>> {
+    let mut file = File::open(folder).ok()?;
+    for _ in 0..HOLD_TRIES {
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(held) => return Some(held),
+            Err((again, _)) => file = again,
+        }
+        std::thread::sleep(HOLD_PAUSE);
+    }
+    tracing::warn!("{} cannot be held: files may go while they are read", folder.display());
+    None
 }
 
 /// Answers until the recorder closes the channel.

@@ -45,10 +45,9 @@ pub(super) fn tables(accept: bool, calls: bool) -> ([u8; TABLE], [u8; TABLE]) {
             continue;
         }
         let number = number.and_then(|number| usize::try_from(number).ok());
-        for place in [number.and_then(|number| own.get_mut(number)), compat.get_mut(*compat_number)] {
-            if let Some(place) = place {
-                *place = *what;
-            }
+        let places = [number.and_then(|number| own.get_mut(number)), compat.get_mut(*compat_number)];
+        for place in places.into_iter().flatten() {
+            *place = *what;
         }
     }
     (own, compat)

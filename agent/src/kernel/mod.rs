@@ -5,6 +5,7 @@
 //!                    └─▶ selfcheck: the same, compared with /proc
 //! ```
 
+mod attaching;
 mod btf;
 mod call;
 mod dns;

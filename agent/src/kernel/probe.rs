@@ -14,6 +14,7 @@ use aya::{Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::attaching::Attaching;
 use super::btf::{self, Btf};
 use super::layout::Layout;
 use super::loss::{Cell, Counts, Ledger};
@@ -70,6 +71,7 @@ pub struct Probe {
     learnt: [u64; 2],
     ledger: Ledger,
     report: Report,
+    attaching: Attaching,
     /// Events that came during the self-check and are not its own.
     early: VecDeque<Event>,
 }
@@ -110,6 +112,7 @@ impl Probe {
             state: map(&mut ebpf, "STATE", Array::try_from)?,
             ledger: Ledger::new(Timestamp::now()),
             early: VecDeque::new(),
+            attaching: Attaching::start(program::waiting(&ebpf, &report.programs)),
             ebpf,
             report,
         };
@@ -164,6 +167,7 @@ impl Probe {
 
     /// What was lost since the last call, by place, kind and cpu; ends now.
     pub fn losses(&mut self) -> Vec<Loss> {
+        self.attaching.settle(&mut self.report);
         let (cells, skipped) = (self.cells().unwrap_or_default(), self.skipped());
         self.ledger.losses(&cells, &skipped, Timestamp::now())
     }

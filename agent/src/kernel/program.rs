@@ -1,5 +1,7 @@
 //! The programs of the probe: where each is attached, and what stands in for it where the kernel refuses.
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use afterimage_ebpf::field::Group;
 use aya::Ebpf;
 use aya::programs::{BtfTracePoint, FExit};
@@ -192,7 +194,7 @@ pub(super) fn attach_all(
         } else if let Some(reason) = layout.refused(program.needs).first() {
             Fate::Missing(reason.clone())
         } else {
-            attach(ebpf, program, btf, types).map_or_else(Fate::Missing, |()| Fate::Attached)
+            attach(ebpf, program, btf, types).unwrap_or_else(Fate::Missing)
         };
         let Program { name, shows, ref hook, instead, .. } = *program;
         let hook = match hook {
@@ -210,7 +212,7 @@ fn id(ebpf: &Ebpf, name: &str) -> Option<u32> {
     ebpf.program(name)?.info().ok().map(|info| info.id())
 }
 
-fn attach(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &aya::Btf) -> Result<(), String> {
+fn attach(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &aya::Btf) -> Result<Fate, String> {
     let loaded = ebpf.program_mut(program.name).ok_or("it is not in the probe's object")?;
     match program.hook {
         Hook::Tracepoint(tracepoint) => {
@@ -225,10 +227,22 @@ fn attach(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &aya::Btf) -
             }
             let loaded: &mut FExit = loaded.try_into().map_err(words)?;
             loaded.load(function, types).map_err(words)?;
+            if program.needs.contains(&Group::Call) {
+                return Ok(Fate::Attaching);
+            }
             loaded.attach().map_err(words)?;
         }
     }
-    Ok(())
+    Ok(Fate::Attached)
+}
+
+/// The programs that are loaded and wait to be attached.
+pub(super) fn waiting(ebpf: &Ebpf, reports: &[ProgramReport]) -> Vec<(&'static str, OwnedFd)> {
+    let loaded = |report: &ProgramReport| {
+        let program = ebpf.program(report.name)?.fd().ok()?;
+        Some((report.name, program.as_fd().try_clone_to_owned().ok()?))
+    };
+    reports.iter().filter(|report| report.fate == Fate::Attaching).filter_map(loaded).collect()
 }
 
 /// Takes a program off.

@@ -82,8 +82,10 @@ fn asked(rest: &mut Rest<'_>) -> Option<Call> {
     let numbers = [rest.u64()?, rest.u64()?];
     let _uid = rest.u32()?;
     let lengths: [u16; 4] = [rest.u16()?, rest.u16()?, rest.u16()?, rest.u16()?];
-    rest.u32()?;
-    let [path, folder, target, target_folder] = lengths.map(|length| rest.take(usize::from(length)));
+    let elsewhere = rest.u32()?;
+    let [text, names, target, _] = lengths.map(|length| rest.take(usize::from(length)));
+    let (text, names) = (text?, names?);
+    let file = if names.is_empty() { begun(text, elsewhere & 1 != 0) } else { path(names, false) };
     let [first, second] = numbers;
     let (what, number) = match u8::try_from(number).ok()? {
         call::MEMFD => (What::Memfd, None),
@@ -102,22 +104,15 @@ fn asked(rest: &mut Rest<'_>) -> Option<Call> {
         call::IO_URING => (What::IoUring, Some(first)),
         _ => return None,
     };
-    Some(Call { what, path: joined(path?, folder?), target: joined(target?, target_folder?), number, compat })
+    Some(Call { what, path: file, target: begun(target?, elsewhere & 2 != 0), number, compat })
 }
 
-/// A path as asked for, from the folder it starts from.
-fn joined(text: &[u8], folder: &[u8]) -> Bytes {
-    if folder.is_empty() {
+/// A path as asked for. One that starts from a folder that is not known begins with `...` instead of a slash.
+fn begun(text: &[u8], elsewhere: bool) -> Bytes {
+    if !elsewhere || text.is_empty() || text.starts_with(b"/") {
         return Bytes::from(text);
     }
-    let mut whole = path(folder, false);
-    if !text.is_empty() {
-        if whole.as_slice() != b"/" {
-            whole.0.push(b'/');
-        }
-        whole.0.extend_from_slice(text);
-    }
-    whole
+    Bytes([b".../", text].concat())
 }
 
 fn image(rest: &mut Rest<'_>, boot: BootId) -> Option<Image> {
@@ -156,6 +151,8 @@ fn image(rest: &mut Rest<'_>, boot: BootId) -> Option<Image> {
         login_uid: (login_uid != NONE).then_some(login_uid),
         cgroup: if told { Bytes::default() } else { path(cgroup?, has(flag::CGROUP_CUT)) },
         cgroup_id: (cgroup_id != 0).then_some(cgroup_id),
+        sha256: None,
+        size: None,
         hold: if has(flag::HELD) {
             Some(Hold::Stopped)
         } else {

@@ -52,6 +52,8 @@ pub struct ProgramReport {
 pub enum Fate {
     /// It runs, and the self-check agreed with /proc as far as it could look.
     Attached,
+    /// It is loaded; a thread is about to attach it.
+    Attaching,
     /// It does not run, and why.
     Missing(String),
     /// It ran, disagreed with /proc in this, and was taken off.
@@ -72,8 +74,12 @@ impl Report {
             Fate::Missing(_) if program.instead.is_some() => None,
             Fate::Missing(reason) => Some(format!("not seen: {} ({reason})", program.shows)),
             Fate::Detached(reason) => Some(format!("not believed: {} ({reason})", program.shows)),
-            Fate::Attached | Fate::Unneeded => None,
+            Fate::Attached | Fate::Attaching | Fate::Unneeded => None,
         };
-        self.programs.iter().filter_map(words).collect()
+        let mut spots: Vec<String> = self.programs.iter().filter_map(words).collect();
+        if self.programs.iter().any(|program| program.fate == Fate::Attaching) {
+            spots.push("not seen yet: some of what processes ask the kernel for (being attached)".to_owned());
+        }
+        spots
     }
 }

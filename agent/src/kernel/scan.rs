@@ -96,6 +96,8 @@ fn image(folder: &Path, stat: &Stat, parent: Option<ProcessId>) -> io::Result<Im
         login_uid: login_uid.filter(|&uid| uid != u32::MAX),
         cgroup: read(&folder.join("cgroup")).ok().and_then(|text| unified_path(&text)).unwrap_or_default(),
         cgroup_id: None,
+        sha256: None,
+        size: None,
         hold: None,
         namespaces: namespaces(folder),
     })

@@ -30,10 +30,10 @@ const LIVED: Duration = Duration::from_mins(1);
 const WAITING_BYTES: usize = 8 << 20;
 /// Happenings, and orders, that may wait.
 const WAITING: usize = 64;
-/// Mount namespaces that are remembered.
+/// Pairs of mount namespace and device that are remembered.
 const NAMESPACES_MAX: usize = 4096;
-/// Looks at one namespace.
-const LOOKS_MAX: u8 = 3;
+/// Looks for one pair.
+const LOOKS_MAX: u8 = 4;
 /// How long the recorder's start waits for the first marks.
 const START: Duration = Duration::from_secs(2);
 
@@ -67,7 +67,7 @@ enum State {
 /// The gate.
 pub(super) struct Gate {
     happenings: Option<Receiver<Happening>>,
-    orders: Option<SyncSender<u32>>,
+    orders: Option<SyncSender<ToGate>>,
     state: State,
     since: Timestamp,
 }
@@ -113,11 +113,11 @@ impl Gate {
         all
     }
 
-    /// Has the file systems marked that this process sees.
-    pub(super) fn look_at(&self, pid: u32) {
-        // When full: the next process of that namespace asks again.
-        if self.orders.as_ref().is_some_and(|orders| orders.try_send(pid).is_err()) {
-            tracing::debug!(pid, "the gate's watcher is behind; a look was dropped");
+    /// Has the file systems marked that these processes see, if they are in that mount namespace.
+    fn look(&self, mounts: u32, pids: Vec<u32>) {
+        let order = ToGate::Look { mounts, pids };
+        if self.orders.as_ref().is_some_and(|orders| orders.try_send(order).is_err()) {
+            tracing::debug!(mounts, "the gate's watcher is behind; a look was dropped");
         }
     }
 
@@ -171,26 +171,28 @@ impl Gate {
     }
 }
 
-/// The mount namespaces that were met, and how often the gate was told to look at one: its processes may be gone
-/// before it looks.
+/// The file systems that something was executed from, by mount namespace and device, and how often the gate was told to
+/// look there: the processes may be gone before it looks.
 #[derive(Default)]
-pub(super) struct Namespaces(HashMap<u32, u8>);
+pub(super) struct Namespaces(HashMap<(u32, u32), u8>);
 
 impl Namespaces {
-    /// Has the gate look at the file systems of a namespace that is new.
+    /// Has the gate look at the file systems of a namespace when one is new.
     pub(super) fn look(&mut self, event: &Event, gate: &Gate) {
         let (Action::Exec(image) | Action::Running(image)) = &event.action else { return };
         let mounts = image.namespaces.mnt;
         if mounts == 0 || !gate.covers_file_systems() {
             return;
         }
-        if self.0.len() >= NAMESPACES_MAX && !self.0.contains_key(&mounts) {
+        let place = (mounts, image.device);
+        if self.0.len() >= NAMESPACES_MAX && !self.0.contains_key(&place) {
             self.0.clear();
         }
-        let looks = self.0.entry(mounts).or_default();
+        let looks = self.0.entry(place).or_default();
         if *looks < LOOKS_MAX {
             *looks += 1;
-            gate.look_at(event.process.pid);
+            let parent = image.parent.map(|parent| parent.pid);
+            gate.look(mounts, [event.process.pid].into_iter().chain(parent).collect());
         }
     }
 }
@@ -200,7 +202,7 @@ struct Watcher {
     settings: Settings,
     wake: Arc<EventFd>,
     tell: SyncSender<Happening>,
-    orders: Receiver<u32>,
+    orders: Receiver<ToGate>,
 }
 
 /// Why one gate's life is over.
@@ -260,8 +262,10 @@ impl Watcher {
         }
         let (mut number, mut unanswered) = (0_u64, 0);
         while unanswered < UNANSWERED_MAX {
-            for pid in self.orders.try_iter() {
-                drop(control.try_send(&ToGate::Look { pid }, &[]));
+            for order in self.orders.try_iter() {
+                if control.try_send(&order, &[]).is_err() {
+                    tracing::debug!("the gate is behind; a look was dropped");
+                }
             }
             number = number.wrapping_add(1);
             let asked = Instant::now();

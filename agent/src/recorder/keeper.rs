@@ -8,8 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::compactor::Compactor;
-use crate::event::call::Call;
-use crate::event::{Action, Agent, BootId, Event, Gap, Loss, ProcessId, Source};
+use crate::event::{Action, Agent, BootId, Event, Gap, Image, Loss, ProcessId, Source};
 use crate::history::gaps;
 use crate::history::retain::Retained;
 use crate::history::segment;
@@ -18,6 +17,7 @@ use crate::history::stash::{Kept, Stash};
 use crate::history::tree::{Bounds, Tree};
 use crate::history::writer::{Lost, Writer};
 use crate::ipc;
+use crate::text::Bytes;
 
 /// The most events that are read back at a start: the newest, enough for the tree in memory.
 const RESTORE_EVENTS: u64 = 60_000;
@@ -112,7 +112,7 @@ impl Keeper {
         if let Some(since) = last.filter(|since| *since < now) {
             let reason = "no recorder ran between the last event and this start".to_owned();
             let gap = keeper.own_event(now, Action::Gap(Gap { since, reason }));
-            keeper.take(&gap, &mut |_| {});
+            keeper.take(gap, &mut |_| {});
         }
         Ok(keeper)
     }
@@ -132,41 +132,48 @@ impl Keeper {
     ) {
         let agent = Agent { state: state.to_owned(), detail: detail.to_owned(), counts };
         let event = self.own_event(Timestamp::now(), Action::Agent(agent));
-        self.take(&event, watch);
+        self.take(event, watch);
     }
 
     /// Takes in one event.
-    pub(super) fn take(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
-        match &event.action {
-            Action::Call(call) if !self.is_worth_keeping(event, call) => {
-                self.counts.sifted = self.counts.sifted.saturating_add(1);
-                return;
-            }
-            // What was done to the file before it was run is of interest from now on.
+    pub(super) fn take(&mut self, mut event: Event, watch: &mut dyn FnMut(&Event)) {
+        let mut later = Vec::new();
+        match &mut event.action {
+            Action::Call(_) => return self.take_call(event, watch),
             Action::Exec(image) => {
-                for before in self.sieve.exec(image) {
+                // What was done to the file before it was run is of interest from now on.
+                let before = self.sieve.exec(image);
+                later = self.stash.take(&self.proc, event.process, image);
+                self.counts.stashed = self.counts.stashed.saturating_add(name_content(image, &mut later));
+                for before in before {
                     self.counts.sifted = self.counts.sifted.saturating_sub(1);
                     self.keep(&before, watch);
                 }
             }
+            // A kernel thread has no executable that could be missed.
+            Action::Running(image) if image.inode != 0 || !image.executable.is_empty() => {
+                later = self.stash.take(&self.proc, event.process, image);
+            }
+            Action::Exit(_) => self.stash.ended(event.process.pid),
             _ => {}
         }
-        self.keep(event, watch);
-        let image = match &event.action {
-            Action::Exec(image) => image,
-            // A kernel thread has no executable that could be missed.
-            Action::Running(image) if image.inode != 0 || !image.executable.is_empty() => image,
-            Action::Exit(_) => return self.stash.ended(event.process.pid),
-            _ => return,
-        };
-        for kept in self.stash.take(&self.proc, event.process, image) {
+        self.keep(&event, watch);
+        for kept in later {
             self.stashed(kept, watch);
         }
     }
 
-    fn is_worth_keeping(&mut self, event: &Event, call: &Call) -> bool {
-        let uid = self.tree.get(&event.process).and_then(|node| node.image()).map(|image| image.uid);
-        self.sieve.call(event, call, uid)
+    fn take_call(&mut self, mut event: Event, watch: &mut dyn FnMut(&Event)) {
+        let Action::Call(call) = &mut event.action else { return };
+        let image = self.tree.get(&event.process).and_then(|node| node.image());
+        let uid = image.map(|image| image.uid);
+        call.joined(image.map_or(&Bytes::default(), |image| &image.working_directory));
+        let call = call.clone();
+        if self.sieve.call(&event, &call, uid) {
+            self.keep(&event, watch);
+        } else {
+            self.counts.sifted = self.counts.sifted.saturating_add(1);
+        }
     }
 
     /// Takes in the stasher's answers; an error means that it is gone.
@@ -230,7 +237,7 @@ impl Keeper {
     /// A time without sight that ends now.
     pub(super) fn gap(&mut self, since: Timestamp, reason: String, watch: &mut dyn FnMut(&Event)) {
         let event = self.own_event(Timestamp::now(), Action::Gap(Gap { since, reason }));
-        self.take(&event, watch);
+        self.take(event, watch);
     }
 
     fn stashed(&mut self, kept: Kept, watch: &mut dyn FnMut(&Event)) {
@@ -318,6 +325,16 @@ impl Unsaid {
     }
 }
 
+/// An executable that is in the stash already is told with the exec itself; how many were (one, or none).
+fn name_content(image: &mut Image, kept: &mut Vec<Kept>) -> u64 {
+    let is_it = |kept: &Kept| matches!(kept, Kept::Yes(_, stashed) if stashed.executable == image.executable);
+    let Some(Kept::Yes(_, stashed)) = kept.iter().position(is_it).map(|at| kept.swap_remove(at)) else {
+        return 0;
+    };
+    (image.sha256, image.size) = (Some(stashed.sha256), Some(stashed.size));
+    1
+}
+
 /// The recorder's own identity: its start time is read from /proc, so that it is the one the probe sees.
 pub(super) fn own_process(proc: &Path, boot: BootId) -> ProcessId {
     let start = std::fs::read(proc.join("self/stat"))
@@ -330,8 +347,7 @@ pub(super) fn own_process(proc: &Path, boot: BootId) -> ProcessId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Exit, Image};
-    use crate::text::Bytes;
+    use crate::event::Exit;
 
     fn own() -> ProcessId {
         ProcessId { boot: BootId([1; 16]), pid: std::process::id(), start: 1 }
@@ -368,8 +384,8 @@ mod tests {
             Timestamp::from_second(1).unwrap(),
         )
         .unwrap();
-        first.take(&event(10, Action::Exec(Box::new(image))), &mut |_| {});
-        first.take(&event(11, Action::Exit(Exit { code: 7, signal: 0 })), &mut |_| {});
+        first.take(event(10, Action::Exec(Box::new(image))), &mut |_| {});
+        first.take(event(11, Action::Exit(Exit { code: 7, signal: 0 })), &mut |_| {});
         first.flush(&mut |_| {});
         let lost = history(folder.path()).into_iter().find_map(|event| match event.action {
             Action::Loss(loss) => Some(loss),

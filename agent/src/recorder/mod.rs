@@ -17,6 +17,7 @@ mod sight;
 mod status;
 mod thaw;
 mod vigil;
+mod yielding;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -40,7 +41,7 @@ use crate::{history, ipc, kernel};
 /// How long a stop waits for the stasher; systemd gives a service 90 s.
 const STOP: Duration = Duration::from_secs(20);
 /// How long the ring is left alone while events come: they are drained together, without a wake-up each.
-const BUSY: Duration = Duration::from_millis(5);
+const BUSY: Duration = Duration::from_millis(10);
 /// How long nothing may come until the next event has to wake us.
 const QUIET: Duration = Duration::from_millis(50);
 /// The longest sleep: the history's frame has to be sealed in time.

@@ -15,8 +15,9 @@ use super::facts::Host;
 use super::gate::{Gate, Happening, Namespaces};
 use super::helper::Helper;
 use super::keeper::{self, Keeper};
-use super::thaw::Thaw;
+use super::thaw::{self, Thaw};
 use super::vigil::Vigil;
+use super::yielding::Yielding;
 use super::{Error, descriptors};
 use crate::config::Config;
 use crate::event::{Action, Event, Gap};
@@ -41,6 +42,7 @@ pub(super) struct Sight {
     stasher: Helper,
     thaw: Thaw,
     vigil: Vigil,
+    yielding: Yielding,
     options: kernel::Options,
     /// What earlier probes of this recorder counted.
     earlier: Vec<Value>,
@@ -100,6 +102,7 @@ impl Sight {
             gate_down: None,
             thaw,
             vigil: Vigil::new(),
+            yielding: Yielding::new(),
             options,
             earlier: Vec::new(),
             losses_asked: Instant::now(),
@@ -113,7 +116,7 @@ impl Sight {
             tracing::debug!("a process could not be looked at: {reason}");
         }
         for event in &running {
-            sight.keeper.take(event, &mut |_| {});
+            sight.keeper.take(event.clone(), &mut |_| {});
             sight.namespaces.look(event, &sight.gate);
         }
         Ok(sight)
@@ -157,13 +160,18 @@ impl Sight {
                     keeper.counts.canary = keeper.counts.canary.saturating_add(1);
                     return;
                 }
-                keeper.take(&event, watch);
-                // Its executable is open by now, or never will be.
-                thaw.after(&event);
                 namespaces.look(&event, gate);
+                let stopped = thaw::stopped(&event);
+                keeper.take(event, watch);
+                // Its executable is open by now, or never will be.
+                if let Some(process) = stopped {
+                    thaw.release(process);
+                }
             });
             thaw.look_after(probe, now);
         }
+        let pressed = count >= kernel::ROUND / 2 || self.keeper.stash.is_pressed();
+        self.yielding.look(now, pressed, self.stasher.pid());
         if now.saturating_duration_since(self.losses_asked) > LOSSES {
             self.losses_asked = now;
             self.losses(watch);
@@ -245,7 +253,7 @@ impl Sight {
         for gap in gaps {
             tracing::warn!("blind since {}: {}", gap.since, gap.reason);
             let event = self.keeper.own_event(Timestamp::now(), Action::Gap(gap));
-            self.keeper.take(&event, watch);
+            self.keeper.take(event, watch);
         }
     }
 
@@ -260,7 +268,9 @@ impl Sight {
                 self.thaw = Thaw::open(Some(&probe), &self.options.proc_root);
                 self.probe = Ok(probe);
                 let (running, _) = kernel::scan(&self.options.proc_root, self.options.boot);
-                running.iter().for_each(|event| self.keeper.take(event, watch));
+                for event in running {
+                    self.keeper.take(event, watch);
+                }
                 tracing::warn!("the probe was started again");
             }
             Err(failure) => tracing::error!("the probe cannot be started again: {failure}"),
@@ -293,7 +303,7 @@ impl Sight {
             }
             tracing::warn!(place = loss.place, count = loss.count, "events lost: {}", loss.detail);
             let event = self.keeper.own_event(now, Action::Loss(loss));
-            self.keeper.take(&event, watch);
+            self.keeper.take(event, watch);
         }
         self.tell(blind, watch);
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::helper::Helper;
-use crate::event::{Action, Event, Hold};
+use crate::event::{Action, Event, Hold, ProcessId};
 use crate::ipc::{self, Channel};
 use crate::kernel::Probe;
 use crate::thaw::{self, Held};
@@ -37,13 +37,10 @@ impl Thaw {
         thaw
     }
 
-    /// Lets the process of `event` go, if it was stopped for it.
-    pub(super) fn after(&mut self, event: &Event) {
-        if let Action::Exec(image) = &event.action
-            && image.hold == Some(Hold::Stopped)
-            && let Some(held) = &mut self.held
-        {
-            held.release(event.process);
+    /// Lets a process go.
+    pub(super) fn release(&mut self, process: ProcessId) {
+        if let Some(held) = &mut self.held {
+            held.release(process);
         }
     }
 
@@ -63,5 +60,13 @@ impl Thaw {
             Ok(list) => self.channel = self.helper.start_with(Some(list)),
             Err(failure) => tracing::error!("the thawer cannot be started: {failure}"),
         }
+    }
+}
+
+/// The process of `event`, if it was stopped for it.
+pub(super) fn stopped(event: &Event) -> Option<ProcessId> {
+    match &event.action {
+        Action::Exec(image) if image.hold == Some(Hold::Stopped) => Some(event.process),
+        _ => None,
     }
 }

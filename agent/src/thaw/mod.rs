@@ -122,7 +122,9 @@ pub fn release_left_behind(proc: &Path) -> usize {
     let Ok(entries) = fs::read_dir(proc) else { return 0 };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let left: Vec<u32> = pids.filter(|&pid| is_left_behind(&proc.join(pid.to_string()))).collect();
-    left.iter().for_each(|&pid| resume(pid));
+    for &pid in &left {
+        resume(pid);
+    }
     left.len()
 }
 

@@ -3,7 +3,7 @@
 //! Its words on the console are the verdict: `init: everything passed`, and then it switches the machine off.
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::agent::{self, Agent};
 use e2e::events::nothing_was_lost;
 use e2e::known::{self, Known};
-use e2e::wait;
+use e2e::{deeds, wait};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::time::TimeSpec;
@@ -34,7 +34,17 @@ const CONFIG: &str = "[captures]\nreserve_bytes = 33554432\n";
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
-    if arguments.next().as_deref() == Some("child") {
+    let role = arguments.next();
+    if role.as_deref() == Some("container") {
+        return match e2e::container::inside() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("container: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if role.as_deref() == Some("child") {
         return match known::child(arguments) {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
@@ -76,11 +86,17 @@ fn run() -> Result<()> {
     let program = Path::new(AGENT);
     let agent = step_with("the agent watches", || Agent::start(program, Path::new(LOG)))?;
     step("its self-check", || self_check(&agent))?;
+    step("file systems of containers", || e2e::container::is_watched(&agent, Path::new("/init")))?;
     let (accounts, bundle) = children(&agent)?;
+    step("the rest of the probe", || attached(&agent))?;
+    let did = Command::new("/deeds").arg("/tmp").current_dir("/tmp").output().context("do the deeds")?;
+    let said = String::from_utf8_lossy(&did.stderr);
+    let did = serde_json::from_slice(&did.stdout).with_context(|| format!("the deeds: {said}"))?;
     step("frozen, and the clock set", || blinded(&agent))?;
     step("the agent stops", || agent.stop().map(|()| String::new()))?;
     let events = agent::history(program)?;
     step("nothing was lost", || nothing_was_lost(&events).map(|()| format!("{} events", events.len())))?;
+    step("what was asked of the kernel", || deeds::compare(&events, &did, "/tmp").map(|()| did.to_string()))?;
     for account in &accounts {
         step("compare with /proc", || {
             account.compare(&events).map(|()| format!("pid {}", account.seen.pid))
@@ -105,6 +121,21 @@ fn children(agent: &Agent) -> Result<(Vec<known::Account>, String)> {
         Ok(format!("{} bytes", fs::metadata(&path)?.len()))
     })?;
     Ok((vec![four.let_go()?, six.let_go()?, killed.kill()?], bundle))
+}
+
+/// Waits until no program is about to be attached: on an emulated machine each takes seconds.
+fn attached(agent: &Agent) -> Result<String> {
+    let mut last = usize::MAX;
+    wait::until("every program to be attached", PATIENCE * 10, || {
+        let status = agent.status()?;
+        let programs = status["probe"]["programs"].as_array().context("no programs")?;
+        let of = |state: &str| programs.iter().filter(|program| program["fate"]["state"] == state).count();
+        if of("attaching") != last {
+            last = of("attaching");
+            println!("init: {last} programs are about to be attached");
+        }
+        Ok((last == 0).then(|| format!("{} attached, {} missing", of("attached"), of("missing"))))
+    })
 }
 
 /// The agent's cgroup is frozen for three seconds, and the clock set forwards by ten minutes: both must be told.

@@ -11,6 +11,23 @@ const PROCESSES_MAX: usize = 16_384;
 /// Files of one process: a script, its interpreter, that one's loader, and again.
 const FILES_MAX: usize = 16;
 
+/// The files of one exec.
+#[derive(Debug, Default)]
+pub(super) struct Claimed {
+    pub(super) executable: Option<(FileState, Bytes)>,
+    pub(super) scripts: Vec<(FileState, Bytes)>,
+}
+
+/// Whether another file was asked for than what is executed: a script, or a link.
+pub(super) fn is_indirect(image: &Image) -> bool {
+    name(&image.filename) != name(&image.executable)
+}
+
+/// The last name of a path.
+fn name(path: &Bytes) -> &[u8] {
+    path.as_slice().rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
+
 /// The files by pid.
 #[derive(Debug, Default)]
 pub(super) struct Handed {
@@ -39,16 +56,21 @@ impl Handed {
         }
     }
 
-    /// The executable of an exec that was seen, in its last place, after what was opened on the way to it (a script);
-    /// nothing when it was not handed over.
-    pub(super) fn claim(&mut self, pid: u32, image: &Image) -> Vec<(FileState, Bytes)> {
-        let Some(files) = self.files.get_mut(&pid) else { return Vec::new() };
+    /// What was opened on the way to an exec that was seen: the executable, unless it was known, and the script.
+    pub(super) fn claim(&mut self, pid: u32, image: &Image) -> Claimed {
+        let Some(files) = self.files.get_mut(&pid) else { return Claimed::default() };
         let is_it = |(state, path): &(FileState, Bytes)| {
             // An overlay shows other numbers outside the kernel than inside.
             state.file() == (image.device, image.inode) || *path == image.executable
         };
-        let Some(at) = files.iter().rposition(is_it) else { return Vec::new() };
-        files.drain(..=at).collect()
+        if let Some(at) = files.iter().rposition(is_it) {
+            let mut all: Vec<_> = files.drain(..=at).collect();
+            return Claimed { executable: all.pop(), scripts: all };
+        }
+        // The interpreter was known; what has the name that was asked for is the script.
+        let asked = name(&image.filename);
+        let scripts = files.extract_if(.., |(_, path)| !asked.is_empty() && name(path) == asked).collect();
+        Claimed { executable: None, scripts }
     }
 
     /// The process ended; what nobody has claimed.
@@ -79,18 +101,36 @@ mod tests {
         for (inode, path) in [(1, "/s"), (2, "/bin/sh"), (3, "/lib/ld.so")] {
             handed.insert(7, state(inode), Bytes::from(path));
         }
-        assert!(handed.claim(8, &image(2, "/bin/sh")).is_empty(), "another process");
-        assert!(handed.claim(7, &image(5, "/bin/other")).is_empty(), "another file");
-        assert_eq!(inodes(&handed.claim(7, &image(2, "/bin/sh"))), [1, 2]);
+        let other = handed.claim(8, &image(2, "/bin/sh"));
+        assert!(other.executable.is_none() && other.scripts.is_empty(), "another process: {other:?}");
+        let other = handed.claim(7, &image(5, "/bin/other"));
+        assert!(other.executable.is_none() && other.scripts.is_empty(), "another file: {other:?}");
+        let claimed = handed.claim(7, &image(2, "/bin/sh"));
+        assert_eq!(inodes(&claimed.scripts), [1]);
+        assert_eq!(claimed.executable.unwrap().0.inode, 2);
         assert_eq!(inodes(&handed.ended(7)), [3]);
         assert!(handed.ended(7).is_empty());
+    }
+
+    #[test]
+    fn a_script_is_known_by_its_name_where_the_interpreter_was_known() {
+        let mut handed = Handed::default();
+        for (inode, path) in [(1, "/srv/x.sh"), (2, "/srv/other")] {
+            handed.insert(7, state(inode), Bytes::from(path));
+        }
+        let image = Image { filename: Bytes::from("./x.sh"), ..image(9, "/bin/sh") };
+        assert!(is_indirect(&image));
+        let claimed = handed.claim(7, &image);
+        assert!(claimed.executable.is_none());
+        assert_eq!(inodes(&claimed.scripts), [1]);
+        assert!(!is_indirect(&Image { filename: Bytes::from("sh"), ..image }));
     }
 
     #[test]
     fn on_an_overlay_the_path_counts() {
         let mut handed = Handed::default();
         handed.insert(7, state(1), Bytes::from("/x"));
-        assert_eq!(inodes(&handed.claim(7, &image(99, "/x"))), [1]);
+        assert_eq!(handed.claim(7, &image(99, "/x")).executable.unwrap().0.inode, 1);
     }
 
     #[test]

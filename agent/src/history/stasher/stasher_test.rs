@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io::Write;
 use std::time::SystemTime;
 
@@ -149,4 +148,23 @@ fn a_request_without_a_file_and_a_stash_that_cannot_be_are_said() {
             server.join().unwrap();
         });
     }
+}
+
+#[test]
+fn a_stash_that_is_held_is_not_emptied_and_there_may_be_none() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(hold(&folder.path().join("none")).is_none());
+    let limits = Limits { bytes: 20, ..Limits::default() };
+    let held = hold(folder.path()).unwrap();
+    let all = answers(folder.path(), &limits, &[file(b"one")]);
+    assert!(matches!(all[..], [Answer::Kept { .. }]));
+    let all = answers(folder.path(), &limits, &[file(b"two")]);
+    assert!(matches!(all[..], [Answer::Kept { .. }]));
+    assert_eq!(names(folder.path()).len(), 2, "the bound is exceeded, and nothing goes");
+    let all = answers(folder.path(), &limits, &[file(b"six")]);
+    let [Answer::Failed { reason, again: true, .. }] = &all[..] else { panic!("{all:?}") };
+    assert!(reason.contains("a capture that runs holds"), "{reason}");
+    drop(held);
+    answers(folder.path(), &Limits { bytes: 40, ..limits }, &[file(b"six")]);
+    assert_eq!(names(folder.path()).len(), 2);
 }
