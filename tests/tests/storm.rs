@@ -1,13 +1,12 @@
 //! Processes as fast as the machine can start them: every one is in the history, or its loss is.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, thread};
 
 use anyhow::{Result, ensure};
 use e2e::agent::Agent;
-use e2e::exec_storm::recorded::{self, Recorded};
+use e2e::exec_storm::recorded::{Missing, Recorded};
 use e2e::exec_storm::{Account, Storm};
 use e2e::world::BIN;
 use e2e::{story, wait, world};
@@ -68,20 +67,12 @@ fn watched(
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<(Account, Recorded)> {
     let brief = brief();
-    let before = recorded::lost(&agent.status()?)?;
+    let before = Missing::read(&agent.status()?)?;
     let storm = Storm::start(&["--seconds", seconds], &brief)?;
     meanwhile()?;
     let storm = storm.account()?;
     let recorded = Recorded::read(&story::program(), &storm, &brief)?;
-    let after = recorded::lost(&agent.status()?)?;
-    let lost: BTreeMap<_, _> = after
-        .into_iter()
-        .map(|(kind, count)| {
-            let before = before.get(&kind).copied().unwrap_or_default();
-            (kind, count - before)
-        })
-        .collect();
-    recorded.compare(&storm, &lost)?;
+    recorded.compare(&storm, &Missing::read(&agent.status()?)?.since(&before))?;
     Ok((storm, recorded))
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Counts {
     pub(super) history_lost: u64,
     /// Calls of the probe's that are not kept: renames, chmods and deletions of what was never run, root that stays root.
     pub(super) sifted: u64,
+    /// Events of the agent's own canary, which are not kept either.
+    pub(super) canary: u64,
     /// Executables that are in the stash (each process counts).
     pub(super) stashed: u64,
     /// Executables that could not be taken, mostly because the process was gone already.

@@ -157,6 +157,7 @@ impl Sight {
             probe.beat();
             count = probe.drain(&mut |event| {
                 if vigil.hears(&event) {
+                    keeper.counts.canary = keeper.counts.canary.saturating_add(1);
                     return;
                 }
                 namespaces.look(&event, gate);

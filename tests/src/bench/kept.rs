@@ -1,6 +1,5 @@
 //! What the recorder keeps, and in how much memory, when there is much of it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::figure::Figure;
 use crate::agent::Agent;
-use crate::exec_storm::recorded::{self, Recorded};
+use crate::exec_storm::recorded::{Missing, Recorded};
 use crate::exec_storm::{self, Account};
 use crate::story;
 use crate::world::BIN;
@@ -23,14 +22,10 @@ const GOAL_MIB: f64 = 24.0;
 pub(super) fn storm() -> Result<Vec<Figure>> {
     let agent = Agent::start(&story::program(), Path::new(LOG))?;
     let brief = brief();
-    let before = recorded::lost(&agent.status()?)?;
+    let before = Missing::read(&agent.status()?)?;
     let storm = exec_storm::run(&["--seconds", "60"], &brief)?;
     let recorded = Recorded::read(&story::program(), &storm, &brief)?;
-    let lost: BTreeMap<_, _> = recorded::lost(&agent.status()?)?
-        .into_iter()
-        .map(|(kind, count)| (kind.clone(), count - before.get(&kind).copied().unwrap_or_default()))
-        .collect();
-    recorded.compare(&storm, &lost)?;
+    recorded.compare(&storm, &Missing::read(&agent.status()?)?.since(&before))?;
     agent.stop()?;
     let shown = format!("{} of {} records", recorded.lost(), storm.lives * 3);
     let mark =
