@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
     let seconds = std::env::args().nth(1).map_or(Ok(5), |text| text.parse())?;
     let proc_root = PathBuf::from("/proc");
     let boot = boot_id(&proc_root)?;
-    let mut probe = Probe::start(&Options { boot, proc_root, btf: None })?;
+    let mut probe = Probe::start(&Options::new(boot, proc_root))?;
     println!("{}", serde_json::to_string(probe.report())?);
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut quiet = 0;

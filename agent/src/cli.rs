@@ -148,7 +148,7 @@ mod tests {
         {
             assert!(help.contains(&format!("\n  {word}")), "{word} is not in the help");
         }
-        for word in ["stasher", "collect ", "seal "] {
+        for word in ["stasher", "thawer", "collect ", "seal "] {
             assert!(!help.contains(word), "{word} is in the help");
         }
     }

@@ -27,10 +27,14 @@ const FILE_MAX: u64 = 1 << 20;
 pub struct Config {
     /// Where things are.
     pub paths: Paths,
+    /// What watches in the kernel.
+    pub probe: Probe,
     /// The flight recorder.
     pub history: History,
     /// Copies of executables.
     pub stash: stasher::Limits,
+    /// The question before each execution.
+    pub gate: Gate,
     /// Bounds of one capture.
     pub capture: Limits,
     /// Bounds of all captures together.
@@ -86,6 +90,26 @@ impl Paths {
     }
 }
 
+/// What watches in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Probe {
+    /// Bytes of the ring between kernel and recorder: a power of two from 64 KiB to 1 GiB.
+    pub ring_bytes: u32,
+    /// Whether a process whose executable has no file is stopped before its first instruction, until it was taken.
+    pub hold: bool,
+    /// Whether it is seen what processes ask the kernel for: files in memory, tracing, mounts, becoming root, ...
+    pub calls: bool,
+    /// Whether questions to name servers are seen.
+    pub questions: bool,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { ring_bytes: afterimage_ebpf::RING_BYTES, hold: true, calls: true, questions: true }
+    }
+}
+
 /// The flight recorder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -99,6 +123,22 @@ pub struct History {
 impl Default for History {
     fn default() -> Self {
         Self { bytes: 1 << 30, hours: 72 }
+    }
+}
+
+/// The question before each execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gate {
+    /// Whether the kernel asks.
+    pub enabled: bool,
+    /// Whether it asks for whole file systems, containers included; only where the agent sees the whole host.
+    pub file_systems: bool,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { enabled: true, file_systems: true }
     }
 }
 
@@ -202,6 +242,12 @@ impl Config {
                 return Err(format!("{name} must be at least 1: with 0 nothing would ever be kept"));
             }
         }
+        let ring = self.probe.ring_bytes;
+        if !ring.is_power_of_two() || !(64 << 10..=1 << 30).contains(&ring) {
+            return Err(format!(
+                "probe.ring_bytes must be a power of two from 65536 to 1073741824, and {ring} is not"
+            ));
+        }
         Ok(())
     }
 }
@@ -300,6 +346,8 @@ mod tests {
             (&[("afterimage.toml", "[history]\nhours = -1\n")], "hours"),
             (&[("afterimage.toml", "[capture]\ndeadline_s = 0\n")], "capture.deadline_s"),
             (&[("afterimage.toml", "[paths]\nstate = 'var'\n")], "absolute"),
+            (&[("afterimage.toml", "[probe]\nring_bytes = 65537\n")], "power of two"),
+            (&[("afterimage.toml", "[probe]\nring_bytes = 4096\n")], "power of two"),
             (&[], "cannot read"),
         ] {
             let failure = load(files).unwrap_err();

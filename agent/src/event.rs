@@ -3,6 +3,8 @@
 //! In JSON an event is one flat object with the field names of the Elastic Common Schema (ECS), so that one line of
 //! the history can be read by any tool that reads ECS. Names ECS does not have start with `afterimage.`.
 
+pub mod call;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -38,8 +40,8 @@ impl ProcessId {
 }
 
 /// One happening.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Record", from = "Record")]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "Record")]
 pub struct Event {
     /// When it happened, on the host's wall clock (kernel boot time plus the offset at the time of reading).
     pub time: Timestamp,
@@ -88,8 +90,16 @@ pub enum Action {
     Listen(Flow),
     /// The first UDP datagram of a process to a peer.
     Datagram(Flow),
+    /// A TCP connection ended.
+    Close(call::Closed),
+    /// A question to a name server over UDP.
+    Question(call::Question),
+    /// Something was asked of the kernel that changes what can be run or seen.
+    Call(Box<call::Call>),
     /// The executable of the process was put into the stash.
     Stash(Stashed),
+    /// An executable was left out of the stash on purpose; once for each state of the file.
+    Skip(Skipped),
     /// Events that were not kept.
     Loss(Loss),
     /// A time in which the agent was blind, or may have been.
@@ -128,12 +138,19 @@ pub struct Image {
     /// Device of the file, as the kernel's `s_dev`: major << 20 | minor.
     #[serde(rename = "afterimage.device", default)]
     pub device: u32,
+    /// When the file (its content, owner, mode or name) was last changed, as the kernel noted it. `None` where it could not
+    /// be read.
+    #[serde(rename = "file.ctime", skip_serializing_if = "Option::is_none", default)]
+    pub changed: Option<Timestamp>,
     /// Link count of the inode: 0 is a memfd, or a file deleted before it ran. `None` where it could not be read.
     #[serde(rename = "afterimage.links", skip_serializing_if = "Option::is_none", default)]
     pub links: Option<u32>,
     /// Effective user.
     #[serde(rename = "user.id", default)]
     pub uid: u32,
+    /// Real user, where it is another one: the program was given somebody's rights.
+    #[serde(rename = "process.real_user.id", skip_serializing_if = "Option::is_none", default)]
+    pub real_uid: Option<u32>,
     /// Effective group.
     #[serde(rename = "group.id", default)]
     pub gid: u32,
@@ -143,9 +160,31 @@ pub struct Image {
     /// Path in the cgroup v2 hierarchy, as far as the probe walked (the leaf is always there).
     #[serde(rename = "afterimage.cgroup", skip_serializing_if = "Bytes::is_empty", default)]
     pub cgroup: Bytes,
+    /// Id of that cgroup, where its path was told by a record that was lost.
+    #[serde(rename = "afterimage.cgroup_id", skip_serializing_if = "Option::is_none", default)]
+    pub cgroup_id: Option<u64>,
+    /// SHA-256 of the executable in hexadecimal, where it is in the stash already; otherwise a `stash` event tells it later.
+    #[serde(rename = "process.hash.sha256", skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+    /// Bytes of the executable, where it is in the stash already.
+    #[serde(rename = "file.size", skip_serializing_if = "Option::is_none", default)]
+    pub size: Option<u64>,
+    /// What was done because the program has no file.
+    #[serde(rename = "afterimage.hold", skip_serializing_if = "Option::is_none", default)]
+    pub hold: Option<Hold>,
     /// The namespaces' inode numbers.
     #[serde(rename = "afterimage.namespaces", default)]
     pub namespaces: Namespaces,
+}
+
+/// What was done with a process whose executable has no file (a memfd, or deleted before it ran).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hold {
+    /// It was stopped before its first instruction, until its executable was open.
+    Stopped,
+    /// It was not: too many are stopped, a terminal runs it, the recorder was late, or the kernel refused.
+    Refused,
 }
 
 /// Inode numbers of namespaces, as `/proc/PID/ns/*` shows them; 0 where unknown.
@@ -207,6 +246,20 @@ pub struct Stashed {
     pub executable: Bytes,
 }
 
+/// A file that was not kept, on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The path it was run by.
+    #[serde(rename = "process.executable")]
+    pub executable: Bytes,
+    /// Bytes.
+    #[serde(rename = "file.size")]
+    pub size: u64,
+    /// Why, in words.
+    #[serde(rename = "event.reason")]
+    pub reason: String,
+}
+
 /// Events that were not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
@@ -250,12 +303,25 @@ pub struct Agent {
 }
 
 /// The event's flat form.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Record {
     #[serde(rename = "@timestamp")]
     time: Timestamp,
     #[serde(flatten)]
     action: Action,
+    #[serde(rename = "process.entity_id")]
+    process: ProcessId,
+    #[serde(rename = "afterimage.source")]
+    source: Source,
+}
+
+/// The same, to be written without a copy.
+#[derive(Serialize)]
+struct RecordOf<'a> {
+    #[serde(rename = "@timestamp")]
+    time: Timestamp,
+    #[serde(flatten)]
+    action: &'a Action,
     #[serde(rename = "process.entity_id")]
     process: ProcessId,
     #[serde(rename = "process.pid")]
@@ -264,16 +330,17 @@ struct Record {
     source: Source,
 }
 
-impl From<Event> for Record {
-    fn from(event: Event) -> Self {
-        let Event { time, source, process, action } = event;
-        Self { time, action, process, pid: process.pid, source }
+impl Serialize for Event {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { time, source, process, action } = self;
+        RecordOf { time: *time, action, process: *process, pid: process.pid, source: *source }
+            .serialize(serializer)
     }
 }
 
 impl From<Record> for Event {
     fn from(record: Record) -> Self {
-        let Record { time, action, process, pid: _, source } = record;
+        let Record { time, action, process, source } = record;
         Self { time, source, process, action }
     }
 }
@@ -323,7 +390,12 @@ pub enum Error {
 
 impl fmt::Display for BootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&text::hex(&self.0))
+        let mut digits = [0_u8; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        f.write_str(str::from_utf8(&digits).unwrap_or_default())
     }
 }
 
@@ -404,59 +476,5 @@ mod serde_with_string {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn process(pid: u32) -> ProcessId {
-        ProcessId { boot: BootId([0xab; 16]), pid, start: 4711 }
-    }
-
-    fn event(action: Action) -> Event {
-        let time = "2026-11-20T14:03:27.518236914Z".parse().unwrap();
-        Event { time, source: Source::Probe { cpu: 1, seq: 7 }, process: process(42), action }
-    }
-
-    #[test]
-    fn an_exec_is_one_flat_ecs_object_and_comes_back() {
-        let image = Image {
-            parent: Some(process(1)),
-            name: Bytes::from("x"),
-            executable: Bytes::from("/tmp/\u{1b}x"),
-            args: vec![Bytes::from("x"), Bytes::from(&[0xff, b'\\'])],
-            links: Some(0),
-            ..Image::default()
-        };
-        let event = event(Action::Exec(Box::new(image)));
-        let json = serde_json::to_value(&event).unwrap();
-        assert_eq!(json["event.action"], "exec");
-        assert_eq!(json["process.pid"], 42);
-        assert_eq!(json["process.entity_id"], format!("{}-42-4711", "ab".repeat(16)));
-        assert_eq!(json["process.executable"], "/tmp/\\x1Bx");
-        assert_eq!(json["process.args"][1], "\\xFF\\\\");
-        assert_eq!(json["@timestamp"], "2026-11-20T14:03:27.518236914Z");
-        assert_eq!(serde_json::from_str::<Event>(&json.to_string()).unwrap(), event);
-    }
-
-    #[test]
-    fn network_and_agent_events_come_back() {
-        let flow =
-            Flow { local: "10.0.0.2:0".parse().unwrap(), remote: "[2001:db8::1]:443".parse().unwrap() };
-        let exit = Exit { code: 3, signal: 9 };
-        let since = "2026-11-20T14:03:20Z".parse().unwrap();
-        let gap = Gap { since, reason: "the recorder was stopped".to_owned() };
-        for action in [Action::Connect(flow), Action::Exit(exit), Action::Gap(gap)] {
-            let event = event(action);
-            let text = serde_json::to_string(&event).unwrap();
-            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
-        }
-    }
-
-    #[test]
-    fn identities_that_are_not_are_refused() {
-        for text in
-            ["", "1-2-3", "zz-1-2", &format!("{}-1", "ab".repeat(16)), &format!("{}-1-2-3", "ab".repeat(16))]
-        {
-            assert!(text.parse::<ProcessId>().is_err(), "{text}");
-        }
-    }
-}
+#[path = "event/event_test.rs"]
+mod tests;

@@ -13,6 +13,8 @@ pub mod proc;
 
 // The way of the evidence.
 pub mod kernel;
+pub mod thaw;
+pub mod vigil;
 pub mod history;
 pub mod trigger;
 pub mod plan;
@@ -25,6 +27,7 @@ pub mod report;
 
 // The processes, and how they speak.
 pub mod recorder;
+pub mod gate;
 pub mod ipc;
 pub mod system;
 

@@ -4,6 +4,7 @@
 //! UTF-8 becomes `\xHH`. Characters that would steer a terminal or reorder a line (control, bidirectional, zero
 //! width) do not count as printable.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -38,19 +39,19 @@ impl From<Vec<u8>> for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&escape(&self.0))
+        f.pad(&escaped(&self.0))
     }
 }
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", escape(&self.0))
+        write!(f, "\"{}\"", escaped(&self.0))
     }
 }
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&escape(&self.0))
+        serializer.serialize_str(&escaped(&self.0))
     }
 }
 
@@ -60,6 +61,15 @@ impl<'de> Deserialize<'de> for Bytes {
         unescape(&text)
             .map(Self)
             .ok_or_else(|| serde::de::Error::custom("a backslash must be followed by `\\` or `xHH`"))
+    }
+}
+
+/// `bytes` in the reversible printable form; nearly all names are that already.
+fn escaped(bytes: &[u8]) -> Cow<'_, str> {
+    let is_plain = bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\');
+    match str::from_utf8(bytes) {
+        Ok(text) if is_plain => Cow::Borrowed(text),
+        _ => Cow::Owned(escape(bytes)),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use afterimage_ebpf::field::Field;
 use afterimage_ebpf::{Exit, Header, kind};
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
 
-use crate::read::{follow, read};
+use crate::read::{Place, Typed};
 use crate::{map, task};
 
 /// The group's code counts, not the leader's (include/linux/sched/signal.h, unchanged since 2.6).
@@ -19,25 +19,25 @@ struct Record {
 
 /// `sched_process_exit(task, ...)`: after the thread was taken from the count of living ones. Two last threads that
 /// end together may both see none left; the agent keeps the first record.
-#[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub(crate) fn exit(context: RawTracePointContext) -> i32 {
-    record(context.arg(0));
+#[btf_tracepoint(function = "sched_process_exit")]
+pub(crate) fn exit(context: BtfTracePointContext) -> i32 {
+    record(Typed::argument(&context, 0));
     0
 }
 
 #[inline(always)]
-fn record(thread: u64) -> Option<()> {
-    let signal = follow(thread, Field::TaskSignal);
-    if read::<u32>(signal, Field::SignalLive) != 0 {
+fn record(thread: Typed) -> Option<()> {
+    let signal = thread.follow(Field::TaskSignal);
+    if signal.read::<u32>(Field::SignalLive) != 0 {
         return None;
     }
     let process = task::process(thread)?;
-    let status = if read::<u32>(signal, Field::SignalFlags) & SIGNAL_GROUP_EXIT != 0 {
-        read(signal, Field::SignalGroupCode)
+    let status = if signal.read::<u32>(Field::SignalFlags) & SIGNAL_GROUP_EXIT != 0 {
+        signal.read(Field::SignalGroupCode)
     } else {
-        read(follow(thread, Field::TaskLeader), Field::TaskExitCode)
+        thread.follow(Field::TaskLeader).read(Field::TaskExitCode)
     };
     let record = Record { header: map::header(kind::EXIT, process)?, body: Exit { status, zero: 0 } };
-    map::submit(kind::EXIT, (&raw const record).cast(), size_of::<Record>() as u64);
+    map::submit(kind::EXIT, (&raw const record).cast(), size_of::<Record>() as u64, false);
     Some(())
 }

@@ -17,8 +17,12 @@ pub enum Group {
     Exit,
     /// TCP connect, listen, accept.
     Tcp,
-    /// The return of accept where only system calls can be seen.
-    Syscall,
+    /// What a process asks for, by its system calls.
+    Call,
+    /// Questions to name servers.
+    Question,
+    /// Kernel modules.
+    Module,
     /// UDP over IPv4.
     Udp4,
     /// UDP over IPv6.
@@ -32,6 +36,10 @@ pub enum Group {
 pub enum Expect {
     /// A member of exactly this many bytes.
     Size(u32),
+    /// A member of this many bytes at this offset: the probe reads it together with its neighbours.
+    At(u32, u32),
+    /// A number of four or eight bytes, of which the lower four count.
+    Number,
     /// A member of any size: an array whose length is not fixed, a structure that is only a way to others.
     Offset,
     /// The structure itself has this many bytes; there is no offset.
@@ -68,7 +76,7 @@ macro_rules! fields {
     };
 }
 
-use Expect::{Offset, Size, Whole};
+use Expect::{At, Number, Offset, Size, Whole};
 
 fields! {
     TaskLeader      Core Size(8), "task_struct.group_leader";
@@ -78,8 +86,8 @@ fields! {
     PidLevel        Core Size(4), "pid.level";
     PidNumbers      Core Offset, "pid.numbers"; // flexible since 6.5
     Upid            Core Whole(16), "upid";
-    UpidNr          Core Size(4), "upid.nr";
-    UpidNs          Core Size(8), "upid.ns";
+    UpidNr          Core At(4, 0), "upid.nr";
+    UpidNs          Core At(8, 8), "upid.ns";
     PidNsInum       Core Size(4), "pid_namespace.ns.inum";
 
     TaskParent      Exec Size(8), "task_struct.real_parent";
@@ -89,8 +97,9 @@ fields! {
     MmArgEnd        Exec Size(8), "mm_struct.arg_end";
     MmExeFile       Exec Size(8), "mm_struct.exe_file";
     BprmFilename    Exec Size(8), "linux_binprm.filename";
-    FileMnt         Exec Size(8), "file.f_path.mnt";
-    FileDentry      Exec Size(8), "file.f_path.dentry";
+    FilePath        Exec Size(16), "file.f_path";
+    PathMnt         Exec At(8, 0), "path.mnt";
+    PathDentry      Exec At(8, 8), "path.dentry";
     FileInode       Exec Size(8), "file.f_inode";
     InodeNumber     Exec Size(8), "inode.i_ino";
     InodeSuper      Exec Size(8), "inode.i_sb";
@@ -105,13 +114,17 @@ fields! {
     CredGid         Exec Size(4), "cred.egid";
 
     InodeLinks      Optional Size(4), "inode.i_nlink";
+    InodeChanged    Optional Size(8), "inode.i_ctime_sec" | "inode.__i_ctime.tv_sec" | "inode.i_ctime.tv_sec"; // 6.11, 6.6
+    InodeChangedNs  Optional Number, "inode.i_ctime_nsec" | "inode.__i_ctime.tv_nsec" | "inode.i_ctime.tv_nsec";
+    CredRealUid     Optional Size(4), "cred.uid";
+    SignalTty       Optional Size(8), "signal_struct.tty";
     TaskFs          Optional Size(8), "task_struct.fs";
-    FsPwdMnt        Optional Size(8), "fs_struct.pwd.mnt";
-    FsPwdDentry     Optional Size(8), "fs_struct.pwd.dentry";
+    FsPwd           Optional Size(16), "fs_struct.pwd";
     TaskLoginUid    Optional Size(4), "task_struct.loginuid";
     TaskCgroups     Optional Size(8), "task_struct.cgroups";
     CssSetDefault   Optional Size(8), "css_set.dfl_cgrp";
     CgroupNode      Optional Size(8), "cgroup.kn";
+    NodeId          Optional Size(8), "kernfs_node.id";
     NodeParent      Optional Size(8), "kernfs_node.__parent" | "kernfs_node.parent"; // 6.15
     NodeName        Optional Size(8), "kernfs_node.name";
     TaskNsproxy     Optional Size(8), "task_struct.nsproxy";
@@ -137,13 +150,37 @@ fields! {
     SockRemote6     Optional Size(16), "sock.__sk_common.skc_v6_daddr";
     SockLocal6      Optional Size(16), "sock.__sk_common.skc_v6_rcv_saddr";
 
-    RegsSyscall     Syscall Size(8), "pt_regs.orig_ax";
-    TaskFiles       Syscall Size(8), "task_struct.files";
-    FilesTable      Syscall Size(8), "files_struct.fdt";
-    TableMost       Syscall Size(4), "fdtable.max_fds";
-    TableFiles      Syscall Size(8), "fdtable.fd";
-    FilePrivate     Syscall Size(8), "file.private_data";
-    SocketSock      Syscall Size(8), "socket.sk";
+    SockPort        Optional Size(2), "inet_sock.inet_sport";
+    SockBytesSent   Optional Size(8), "tcp_sock.bytes_sent"; // 4.19
+    SockBytesAgain  Optional Size(8), "tcp_sock.bytes_retrans";
+    SockBytesGot    Optional Size(8), "tcp_sock.bytes_received";
+
+    RegsSyscall     Call Size(8), "pt_regs.orig_ax";
+    RegsFirst       Call Size(8), "pt_regs.di";
+    RegsSecond      Call Size(8), "pt_regs.si";
+    RegsThird       Call Size(8), "pt_regs.dx";
+    RegsFourth      Call Size(8), "pt_regs.r10";
+    RegsBx          Call Size(8), "pt_regs.bx";
+    RegsCx          Call Size(8), "pt_regs.cx";
+    TaskStatus      Call Size(4), "task_struct.thread_info.status";
+    TaskFiles       Call Size(8), "task_struct.files";
+    FilesTable      Call Size(8), "files_struct.fdt";
+    TableMost       Call Size(4), "fdtable.max_fds";
+    TableFiles      Call Size(8), "fdtable.fd";
+    FilePrivate     Call Size(8), "file.private_data";
+    SocketSock      Call Size(8), "socket.sk";
+    ProgramType     Optional Size(4), "bpf_prog.type";
+    ProgramAux      Optional Size(8), "bpf_prog.aux";
+    ProgramId       Optional Size(4), "bpf_prog_aux.id";
+    ProgramName     Optional Size(16), "bpf_prog_aux.name";
+
+    ModuleName      Module Offset, "module.name";
+
+    SkbHead         Question Size(8), "sk_buff.head";
+    SkbNetwork      Question Size(2), "sk_buff.network_header";
+    SkbTransport    Question Size(2), "sk_buff.transport_header";
+    SkbProtocol     Question Size(2), "sk_buff.protocol";
+    SkbSock         Question Size(8), "sk_buff.sk";
 
     Flow4Iif        Udp4 Size(4), "flowi4.__fl_common.flowic_iif";
     Flow4Protocol   Udp4 Size(1), "flowi4.__fl_common.flowic_proto";

@@ -2,10 +2,10 @@
 
 use afterimage_ebpf::field::Field;
 use afterimage_ebpf::{Fork, Header, kind};
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
 
-use crate::read::{follow, read};
+use crate::read::{Place, Typed};
 use crate::{map, task};
 
 #[repr(C)]
@@ -15,22 +15,22 @@ struct Record {
 }
 
 /// `sched_process_fork(parent, child)`: in the context of whoever forked.
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub(crate) fn fork(context: RawTracePointContext) -> i32 {
-    let (parent, child): (u64, u64) = (context.arg(0), context.arg(1));
+#[btf_tracepoint(function = "sched_process_fork")]
+pub(crate) fn fork(context: BtfTracePointContext) -> i32 {
+    let (parent, child) = (Typed::argument(&context, 0), Typed::argument(&context, 1));
     task::learn_level(parent);
-    if follow(child, Field::TaskLeader) == child {
+    if child.follow(Field::TaskLeader).address() == child.address() {
         record(parent, child);
     }
     0
 }
 
 #[inline(always)]
-fn record(parent: u64, child: u64) -> Option<()> {
+fn record(parent: Typed, child: Typed) -> Option<()> {
     let process = task::process(child)?;
-    let body =
-        Fork { parent: task::process(parent).unwrap_or(task::NOBODY), name: read(child, Field::TaskName) };
+    let parent = task::process(parent).unwrap_or(task::NOBODY);
+    let body = Fork { parent, name: task::name(child) };
     let record = Record { header: map::header(kind::FORK, process)?, body };
-    map::submit(kind::FORK, (&raw const record).cast(), size_of::<Record>() as u64);
+    map::submit(kind::FORK, (&raw const record).cast(), size_of::<Record>() as u64, false);
     Some(())
 }

@@ -6,8 +6,11 @@
 
 pub mod field;
 
-/// Bytes of the ring; a power of two. Absorbs a stall of about 20,000 process lives.
-pub const RING_BYTES: u32 = 8 << 20;
+/// Bytes of the ring unless the configuration says otherwise; a power of two. Absorbs a stall of about 90,000 process
+/// lives.
+pub const RING_BYTES: u32 = 32 << 20;
+/// Inode number of the machine's own PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+pub const INITIAL_PID_NAMESPACE: u32 = 0xEFFF_FFFC;
 /// A process's short name, with its NUL (`TASK_COMM_LEN`).
 pub const NAME_BYTES: usize = 16;
 /// The longest file name as asked for, with its NUL; longer ones are cut.
@@ -39,22 +42,84 @@ pub mod kind {
     pub const LISTEN: u32 = 5;
     /// UDP to a peer that is new to the process: [`Flow`](super::Flow).
     pub const DATAGRAM: u32 = 6;
+    /// A TCP connection ended: [`Closed`](super::Closed).
+    pub const CLOSE: u32 = 7;
+    /// A question to a name server over UDP: [`Question`](super::Question) and the datagram's beginning.
+    pub const QUESTION: u32 = 8;
+    /// Something that changes what can be run or seen: [`Call`](super::Call) and its texts.
+    pub const CALL: u32 = 9;
     /// How many there are.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 10;
+    /// No record, but the row of counters after the last kind: executables without a file that should have been held
+    /// (attempted), of which so many were not because too many are (full), or for another reason (nested).
+    pub const HOLD: u32 = COUNT;
     /// Their names, in order.
-    pub const NAMES: [&str; 7] = ["exec", "fork", "exit", "connect", "accept", "listen", "datagram"];
+    pub const NAMES: [&str; 10] =
+        ["exec", "fork", "exit", "connect", "accept", "listen", "datagram", "close", "question", "call"];
 }
 
 /// What the agent tells the probe before it is loaded, by index in the global `CONFIG`.
 pub mod config {
     /// Inode number of the agent's own PID namespace.
     pub const NAMESPACE: usize = 0;
-    /// Number of the system call `accept` on this architecture.
-    pub const SYS_ACCEPT: usize = 1;
-    /// Number of the system call `accept4` on this architecture.
-    pub const SYS_ACCEPT4: usize = 2;
+    /// Bytes in the ring from which on its reader is woken at once.
+    pub const PRESSING: usize = 1;
+    /// Not 0: an inode's name stands beside its parent in a dentry, and a mount's parent, point and root side by side.
+    pub const JOINED: usize = 2;
+    /// Not 0: a process whose executable has no file is stopped before its first instruction.
+    pub const HOLD: usize = 3;
     /// How many there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
+}
+
+/// What a process asked the kernel for, by the number in [`Call::call`](super::Call).
+pub mod call {
+    /// None of interest.
+    pub const NONE: u8 = 0;
+    /// `accept`, `accept4`: told as an accept, not as a call.
+    pub const ACCEPT: u8 = 1;
+    /// `memfd_create`; first text: the file's name in the kernel.
+    pub const MEMFD: u8 = 2;
+    /// `ptrace`, attach or seize; numbers: the request, the pid as the caller wrote it.
+    pub const PTRACE: u8 = 3;
+    /// `process_vm_writev`; numbers: the pid as the caller wrote it, bytes written.
+    pub const WRITE_MEMORY: u8 = 4;
+    /// `bpf`, a program was loaded; first text: its name; numbers: its type, its id.
+    pub const LOAD_PROGRAM: u8 = 5;
+    /// A kernel module was loaded; first text: its name.
+    pub const LOAD_MODULE: u8 = 6;
+    /// `mount`; texts: what, where; numbers: flags.
+    pub const MOUNT: u8 = 7;
+    /// `umount2`; first text: what; numbers: flags.
+    pub const UNMOUNT: u8 = 8;
+    /// `move_mount`; texts: from, to.
+    pub const MOVE_MOUNT: u8 = 9;
+    /// `pivot_root`; texts: the new root, where the old one goes.
+    pub const PIVOT_ROOT: u8 = 10;
+    /// `unshare`; numbers: flags.
+    pub const UNSHARE: u8 = 11;
+    /// `setns`; numbers: flags.
+    pub const SETNS: u8 = 12;
+    /// `setuid`, `setreuid`, `setresuid`, when the caller is root afterwards.
+    pub const BECOME: u8 = 13;
+    /// `chmod`; numbers: the mode.
+    pub const CHMOD: u8 = 14;
+    /// `fchmod`; names of the file; numbers: the mode.
+    pub const FCHMOD: u8 = 15;
+    /// `fchmodat`, `fchmodat2`; numbers: the mode.
+    pub const FCHMODAT: u8 = 16;
+    /// `rename`; texts: from, to.
+    pub const RENAME: u8 = 17;
+    /// `renameat`, `renameat2`; texts: from, to.
+    pub const RENAMEAT: u8 = 18;
+    /// `unlink`.
+    pub const UNLINK: u8 = 19;
+    /// `unlinkat`.
+    pub const UNLINKAT: u8 = 20;
+    /// An io_uring was set up; numbers: flags, entries of the submission queue.
+    pub const IO_URING: u8 = 21;
+    /// System calls have smaller numbers.
+    pub const TABLE: usize = 512;
 }
 
 /// What the agent and the probe tell each other while it runs, by index in the map `STATE`.
@@ -63,8 +128,27 @@ pub mod state {
     pub const IDLE: u32 = 0;
     /// The level of the agent's PID namespace, plus 1; 0 before it was learnt.
     pub const LEVEL: u32 = 1;
+    /// Address of that namespace, once its level is known.
+    pub const NAMESPACE: u32 = 2;
+    /// When the agent last looked into the ring, on the boot-time clock, in ns.
+    pub const HEARTBEAT: u32 = 3;
     /// How many there are.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 4;
+}
+
+/// Processes that may be stopped at the same time.
+pub const HELD_MOST: u32 = 64;
+/// A heartbeat older than this, in ns: nobody is there to let a stopped process go.
+pub const HEARTBEAT_OLD: u64 = 1_000_000_000;
+
+/// A process that was stopped before its first instruction, by its pid in the agent's namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Held {
+    /// Start of its group's leader on the boot-time clock, in ns.
+    pub start: u64,
+    /// When it was stopped, on the boot-time clock, in ns.
+    pub time: u64,
 }
 
 /// What the probe did with the records of one kind on one cpu.
@@ -156,16 +240,68 @@ impl Flow {
     }
 }
 
-/// Bits of [`Exec::cut`]: what was longer than the probe takes, or could not be read whole.
-pub mod cut {
-    /// The arguments.
-    pub const ARGS: u32 = 1;
+/// Body of the end of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Closed {
+    /// Which.
+    pub flow: Flow,
+    /// Bytes that we sent, those sent again not counted.
+    pub sent: u64,
+    /// Bytes that the other side sent; its end counts as one.
+    pub received: u64,
+}
+
+/// Body of a question to a name server. After it, the datagram's beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Question {
+    /// From where to where.
+    pub flow: Flow,
+    /// Bytes of the datagram that follow.
+    pub length: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// Body of a call. After it, without gaps: the first text, the names of the first file's path where the kernel was asked
+/// for it (from the leaf upwards, each with its NUL), the second text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Call {
+    /// One of [`call`].
+    pub call: u32,
+    /// 1 for a call of a 32-bit program.
+    pub compat: u32,
+    /// What [`call`] says.
+    pub numbers: [u64; 2],
+    /// Effective user of the caller afterwards.
+    pub uid: u32,
+    /// Bytes of the first text, of the first file's names, of the second text; the last is always 0.
+    pub lengths: [u16; 4],
+    /// Bit 0: a relative first path does not start from the working directory but from another folder; bit 1: the second.
+    pub elsewhere: u32,
+}
+
+/// The longest datagram's beginning that is taken.
+pub const QUESTION_BYTES: usize = 256;
+
+/// Bits of [`Exec::flags`].
+pub mod flag {
+    /// The arguments were longer than the probe takes, or could not be read whole.
+    pub const ARGS_CUT: u32 = 1;
     /// The path of the executable: its upper end is missing.
-    pub const EXECUTABLE: u32 = 2;
+    pub const EXECUTABLE_CUT: u32 = 2;
     /// The working directory: its upper end is missing.
-    pub const DIRECTORY: u32 = 4;
+    pub const DIRECTORY_CUT: u32 = 4;
     /// The cgroup's path: its upper end is missing.
-    pub const CGROUP: u32 = 8;
+    pub const CGROUP_CUT: u32 = 8;
+    /// The cgroup's path is left out: an earlier record told it, with the same id.
+    pub const CGROUP_TOLD: u32 = 16;
+    /// The process was stopped before its first instruction, and waits for the agent.
+    pub const HELD: u32 = 32;
+    /// It should have been held, and was not.
+    pub const NOT_HELD: u32 = 64;
 }
 
 /// Body of an exec. After it, without gaps: the file name, the arguments, and the names of the executable's path, of
@@ -177,12 +313,20 @@ pub struct Exec {
     pub parent: Process,
     /// Inode number.
     pub inode: u64,
+    /// Id of the cgroup in the v2 hierarchy; 0 where it could not be read.
+    pub cgroup: u64,
+    /// When the inode was last changed (ctime), in seconds since 1970.
+    pub changed: i64,
+    /// Nanoseconds of that; [`NONE`] where it could not be read.
+    pub changed_ns: u32,
     /// The kernel's `s_dev`.
     pub device: u32,
     /// Link count, or [`NONE`].
     pub links: u32,
     /// Effective user.
     pub uid: u32,
+    /// Real user, or [`NONE`].
+    pub real_uid: u32,
     /// Effective group.
     pub gid: u32,
     /// audit's login user, or [`NONE`].
@@ -195,8 +339,8 @@ pub struct Exec {
     pub ns_net: u32,
     /// Users.
     pub ns_user: u32,
-    /// Bits of [`cut`].
-    pub cut: u32,
+    /// Bits of [`flag`].
+    pub flags: u32,
     /// Bytes of the file name, without its NUL.
     pub filename_len: u16,
     /// Bytes of the arguments.
@@ -218,7 +362,10 @@ const _: () = assert!(size_of::<Header>() == 40);
 const _: () = assert!(size_of::<Fork>() == 32);
 const _: () = assert!(size_of::<Exit>() == 8);
 const _: () = assert!(size_of::<Flow>() == 40);
-const _: () = assert!(size_of::<Exec>() == 96);
+const _: () = assert!(size_of::<Closed>() == 56);
+const _: () = assert!(size_of::<Question>() == 48);
+const _: () = assert!(size_of::<Call>() == 40);
+const _: () = assert!(size_of::<Exec>() == 120);
 
 #[cfg(test)]
 mod tests {

@@ -4,13 +4,19 @@
 #![cfg_attr(target_arch = "bpf", expect(unsafe_code, reason = "a probe reads kernel memory; see read.rs"))]
 
 #[cfg(target_arch = "bpf")]
+mod call;
+#[cfg(target_arch = "bpf")]
 mod exec;
 #[cfg(target_arch = "bpf")]
 mod exit;
 #[cfg(target_arch = "bpf")]
 mod fork;
 #[cfg(target_arch = "bpf")]
+mod hold;
+#[cfg(target_arch = "bpf")]
 mod map;
+#[cfg(target_arch = "bpf")]
+mod question;
 #[cfg(target_arch = "bpf")]
 mod read;
 #[cfg(target_arch = "bpf")]

@@ -1,13 +1,14 @@
 //! Reading kernel memory by the field table.
 //!
 //! What cannot be read is zero: the helper clears what it could not fill, and a null pointer followed further is again
-//! unreadable. So nothing here branches at run time, which the verifier of older kernels is grateful for.
+//! unreadable.
 
 use core::mem::MaybeUninit;
 
 use afterimage_ebpf::config;
 use afterimage_ebpf::field::{ABSENT, COUNT, Field};
 use aya_ebpf::helpers::generated;
+use aya_ebpf::programs::BtfTracePointContext;
 
 /// Offsets by [`Field::index`]; written by the loader.
 #[unsafe(no_mangle)]
@@ -40,20 +41,69 @@ pub(crate) fn exists(field: Field) -> bool {
     offset(field) != ABSENT
 }
 
-/// `field` of the structure at `base`; `T` is a number, or an array of bytes.
-#[inline(always)]
-pub(crate) fn read<T>(base: Address, field: Field) -> T {
-    let address = if exists(field) { base.wrapping_add(offset(field) as u64) } else { 0 };
-    read_at(address)
+/// A structure in the kernel, and its fields.
+pub(crate) trait Place: Copy {
+    /// `field`; zero where it cannot be read. `T` is a number, or an array of numbers.
+    fn read<T>(self, field: Field) -> T;
+    /// The structure that `field` points to.
+    fn follow(self, field: Field) -> Self;
+    /// Where it is.
+    fn address(self) -> Address;
 }
 
-/// A pointer in `field`.
-#[inline(always)]
-pub(crate) fn follow(base: Address, field: Field) -> Address {
-    read(base, field)
+/// A structure whose type the verifier knows: a tracepoint's argument, or what it leads to. Reading it is a plain load
+/// (some 20 ns less than the helper), which the kernel makes safe.
+#[derive(Clone, Copy)]
+pub(crate) struct Typed(*const u8);
+
+impl Typed {
+    /// Argument `index` of the tracepoint.
+    #[inline(always)]
+    pub(crate) fn argument(context: &BtfTracePointContext, index: usize) -> Self {
+        Self(context.arg(index))
+    }
 }
 
-/// The value at `address`; `T` is a number, or an array of bytes.
+impl Place for Typed {
+    #[inline(always)]
+    fn read<T>(self, field: Field) -> T {
+        if !exists(field) || self.0.is_null() {
+            // SAFETY: numbers and arrays of them may be zero.
+            return unsafe { MaybeUninit::zeroed().assume_init() };
+        }
+        // SAFETY: the verifier checks type, offset and size; the kernel answers a bad address with zero.
+        unsafe { core::ptr::read_volatile(self.0.add(offset(field) as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn follow(self, field: Field) -> Self {
+        Self(self.read(field))
+    }
+
+    #[inline(always)]
+    fn address(self) -> Address {
+        self.0 as Address
+    }
+}
+
+impl Place for Address {
+    #[inline(always)]
+    fn read<T>(self, field: Field) -> T {
+        read_at(if exists(field) { self.wrapping_add(offset(field) as u64) } else { 0 })
+    }
+
+    #[inline(always)]
+    fn follow(self, field: Field) -> Self {
+        self.read(field)
+    }
+
+    #[inline(always)]
+    fn address(self) -> Address {
+        self
+    }
+}
+
+/// The value at `address`; `T` is a number, or an array of numbers.
 #[inline(always)]
 pub(crate) fn read_at<T>(address: Address) -> T {
     let mut value = MaybeUninit::<T>::uninit();

@@ -1,11 +1,12 @@
 //! TCP: who asks for a connection, who listens, who accepts.
 
 use afterimage_ebpf::field::Field;
-use afterimage_ebpf::{Flow, Header, config, kind};
-use aya_ebpf::macros::{fexit, raw_tracepoint};
-use aya_ebpf::programs::{FExitContext, RawTracePointContext};
+use afterimage_ebpf::{Closed, Flow, Header, Process, kind};
+use aya_ebpf::macros::{btf_tracepoint, fexit, map};
+use aya_ebpf::maps::HashMap;
+use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
 
-use crate::read::{Address, follow, read, read_at, setting};
+use crate::read::{Address, Place, Typed};
 use crate::{map, task};
 
 const AF_INET: u16 = 2;
@@ -13,7 +14,12 @@ const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
 /// States of include/net/tcp_states.h.
 const SYN_SENT: i32 = 2;
+const CLOSE: i32 = 7;
 const LISTEN: i32 = 10;
+
+/// Whose a connection is, by its socket's address. What does not fit is counted as lost ends.
+#[map]
+static SOCKETS: HashMap<u64, Process> = HashMap::with_max_entries(32_768, 0);
 
 #[repr(C)]
 pub(crate) struct Record {
@@ -23,80 +29,101 @@ pub(crate) struct Record {
 
 /// `inet_sock_set_state(sock, old, new)`. Only SYN_SENT and LISTEN are reached in the context of the process itself;
 /// at SYN_SENT the peer is known, the local port often not yet.
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub(crate) fn tcp(context: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn tcp(context: BtfTracePointContext) -> i32 {
     let kind = match context.arg::<i32>(2) {
         SYN_SENT => kind::CONNECT,
         LISTEN => kind::LISTEN,
+        CLOSE => {
+            closed(Typed::argument(&context, 0));
+            return 0;
+        }
         _ => return 0,
     };
-    record(kind, context.arg(0));
+    record(kind, Typed::argument(&context, 0));
     0
 }
 
 /// `inet_csk_accept(sock, argument)`, returning the new sock: since 6.10.
 #[fexit(function = "inet_csk_accept")]
 pub(crate) fn accepted2(context: FExitContext) -> i32 {
-    record(kind::ACCEPT, context.arg(2));
+    record(kind::ACCEPT, context.arg::<Address>(2));
     0
 }
 
 /// `inet_csk_accept(sock, flags, error, kern)`, returning the new sock: before 6.10.
 #[fexit(function = "inet_csk_accept")]
 pub(crate) fn accepted4(context: FExitContext) -> i32 {
-    record(kind::ACCEPT, context.arg(4));
-    0
-}
-
-/// `sys_exit(regs, ret)`: the return of accept, where the kernel lets us see it in no cheaper way.
-#[raw_tracepoint(tracepoint = "sys_exit")]
-pub(crate) fn accept(context: RawTracePointContext) -> i32 {
-    let returned: i64 = context.arg(1);
-    if returned >= 0 {
-        let call: u64 = read(context.arg(0), Field::RegsSyscall);
-        if call == setting(config::SYS_ACCEPT) as u64 || call == setting(config::SYS_ACCEPT4) as u64 {
-            record(kind::ACCEPT, socket(returned as u64));
-        }
-    }
+    record(kind::ACCEPT, context.arg::<Address>(4));
     0
 }
 
 #[inline(always)]
-fn record(kind: u32, sock: Address) -> Option<()> {
-    if read::<u16>(sock, Field::SockProtocol) != IPPROTO_TCP {
+pub(crate) fn record(kind: u32, sock: impl Place) -> Option<()> {
+    if sock.read::<u16>(Field::SockProtocol) != IPPROTO_TCP {
         return None;
     }
     let process = task::process(task::current())?;
     let body = flow(sock)?;
     let record = Record { header: map::header(kind, process)?, body };
-    map::submit(kind, (&raw const record).cast(), size_of::<Record>() as u64);
+    map::submit(kind, (&raw const record).cast(), size_of::<Record>() as u64, false);
+    if kind != kind::LISTEN && SOCKETS.insert(&sock.address(), &process, 0).is_err() {
+        map::count(kind::CLOSE, |count| {
+            count.attempted += 1;
+            count.nested += 1;
+        });
+    }
+    Some(())
+}
+
+#[repr(C)]
+struct End {
+    header: Header,
+    body: Closed,
+}
+
+/// Reached in whatever context: whose it is was noted at its beginning.
+#[inline(always)]
+fn closed(sock: Typed) -> Option<()> {
+    let process = SOCKETS.get_ptr(sock.address())?;
+    // SAFETY: a map value, read once.
+    let process = unsafe { core::ptr::read_volatile(process) };
+    let _there_is_one = SOCKETS.remove(sock.address());
+    // The verifier knows the argument as a plain socket: its larger self is read by the helper.
+    let whole = sock.address();
+    let body = Closed {
+        // The number under which it was bound is already given back.
+        flow: Flow { local_port: whole.read(Field::SockPort), ..flow(sock)? },
+        sent: whole.read::<u64>(Field::SockBytesSent).wrapping_sub(whole.read(Field::SockBytesAgain)),
+        received: whole.read(Field::SockBytesGot),
+    };
+    let record = End { header: map::header(kind::CLOSE, process)?, body };
+    map::submit(kind::CLOSE, (&raw const record).cast(), size_of::<End>() as u64, false);
     Some(())
 }
 
 #[inline(always)]
-fn flow(sock: Address) -> Option<Flow> {
-    let family: u16 = read(sock, Field::SockFamily);
+fn flow(sock: impl Place) -> Option<Flow> {
+    let family: u16 = sock.read(Field::SockFamily);
     let (mut local, mut remote) = ([0; 16], [0; 16]);
     if family == AF_INET {
-        local[..4].copy_from_slice(&read::<[u8; 4]>(sock, Field::SockLocal4));
-        remote[..4].copy_from_slice(&read::<[u8; 4]>(sock, Field::SockRemote4));
+        local[..4].copy_from_slice(&sock.read::<u32>(Field::SockLocal4).to_ne_bytes());
+        remote[..4].copy_from_slice(&sock.read::<u32>(Field::SockRemote4).to_ne_bytes());
     } else if family == AF_INET6 {
-        local = read(sock, Field::SockLocal6);
-        remote = read(sock, Field::SockRemote6);
+        local = bytes(sock.read(Field::SockLocal6));
+        remote = bytes(sock.read(Field::SockRemote6));
     } else {
         return None;
     }
-    let local_port = read::<u16>(sock, Field::SockLocalPort).to_be();
-    Some(Flow { family, local_port, remote_port: read(sock, Field::SockRemotePort), zero: 0, local, remote })
+    let local_port = sock.read::<u16>(Field::SockLocalPort).to_be();
+    Some(Flow { family, local_port, remote_port: sock.read(Field::SockRemotePort), zero: 0, local, remote })
 }
 
-/// The sock behind descriptor `number` of the current process; 0 when there is none.
+/// An address of IPv6, read as two words.
 #[inline(always)]
-fn socket(descriptor: u64) -> Address {
-    let table = follow(follow(task::current(), Field::TaskFiles), Field::FilesTable);
-    if descriptor >= read::<u32>(table, Field::TableMost) as u64 {
-        return 0;
-    }
-    let file = read_at(follow(table, Field::TableFiles).wrapping_add(descriptor * 8));
-    follow(follow(file, Field::FilePrivate), Field::SocketSock)
+pub(crate) fn bytes([high, low]: [u64; 2]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&high.to_ne_bytes());
+    bytes[8..].copy_from_slice(&low.to_ne_bytes());
+    bytes
 }

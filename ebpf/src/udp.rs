@@ -5,12 +5,12 @@
 
 use afterimage_ebpf::field::Field;
 use afterimage_ebpf::{Flow, Process, kind};
-use aya_ebpf::macros::{map, raw_tracepoint};
+use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::LruHashMap;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::programs::BtfTracePointContext;
 
-use crate::read::{Address, read};
-use crate::tcp::Record;
+use crate::read::{Place, Typed};
+use crate::tcp::{Record, bytes};
 use crate::{map, task};
 
 const AF_INET: u16 = 2;
@@ -36,40 +36,40 @@ struct Peer {
 static PEERS: LruHashMap<Peer, u8> = LruHashMap::with_max_entries(8192, 0);
 
 /// `fib_table_lookup(table, flow, ...)`.
-#[raw_tracepoint(tracepoint = "fib_table_lookup")]
-pub(crate) fn udp4(context: RawTracePointContext) -> i32 {
-    record4(context.arg(1));
+#[btf_tracepoint(function = "fib_table_lookup")]
+pub(crate) fn udp4(context: BtfTracePointContext) -> i32 {
+    record4(Typed::argument(&context, 1));
     0
 }
 
 /// `fib6_table_lookup(net, result, table, flow)`.
-#[raw_tracepoint(tracepoint = "fib6_table_lookup")]
-pub(crate) fn udp6(context: RawTracePointContext) -> i32 {
-    record6(context.arg(3));
+#[btf_tracepoint(function = "fib6_table_lookup")]
+pub(crate) fn udp6(context: BtfTracePointContext) -> i32 {
+    record6(Typed::argument(&context, 3));
     0
 }
 
 #[inline(always)]
-fn record4(flow: Address) -> Option<()> {
-    if read::<u8>(flow, Field::Flow4Protocol) != IPPROTO_UDP || read::<u32>(flow, Field::Flow4Iif) != OUTPUT {
+fn record4(flow: Typed) -> Option<()> {
+    if flow.read::<u8>(Field::Flow4Protocol) != IPPROTO_UDP || flow.read::<u32>(Field::Flow4Iif) != OUTPUT {
         return None;
     }
     let (mut local, mut remote) = ([0; 16], [0; 16]);
-    local[..4].copy_from_slice(&read::<[u8; 4]>(flow, Field::Flow4Local));
-    remote[..4].copy_from_slice(&read::<[u8; 4]>(flow, Field::Flow4Remote));
-    let local_port = read(flow, Field::Flow4LocalPort);
-    let remote_port = read(flow, Field::Flow4RemotePort);
+    local[..4].copy_from_slice(&flow.read::<u32>(Field::Flow4Local).to_ne_bytes());
+    remote[..4].copy_from_slice(&flow.read::<u32>(Field::Flow4Remote).to_ne_bytes());
+    let local_port = flow.read(Field::Flow4LocalPort);
+    let remote_port = flow.read(Field::Flow4RemotePort);
     record(Flow { family: AF_INET, local_port, remote_port, zero: 0, local, remote })
 }
 
 #[inline(always)]
-fn record6(flow: Address) -> Option<()> {
-    if read::<u8>(flow, Field::Flow6Protocol) != IPPROTO_UDP || read::<u32>(flow, Field::Flow6Iif) != OUTPUT {
+fn record6(flow: Typed) -> Option<()> {
+    if flow.read::<u8>(Field::Flow6Protocol) != IPPROTO_UDP || flow.read::<u32>(Field::Flow6Iif) != OUTPUT {
         return None;
     }
-    let (local, remote) = (read(flow, Field::Flow6Local), read(flow, Field::Flow6Remote));
-    let local_port = read(flow, Field::Flow6LocalPort);
-    let remote_port = read(flow, Field::Flow6RemotePort);
+    let (local, remote) = (bytes(flow.read(Field::Flow6Local)), bytes(flow.read(Field::Flow6Remote)));
+    let local_port = flow.read(Field::Flow6LocalPort);
+    let remote_port = flow.read(Field::Flow6RemotePort);
     record(Flow { family: AF_INET6, local_port, remote_port, zero: 0, local, remote })
 }
 
@@ -95,6 +95,6 @@ fn record(body: Flow) -> Option<()> {
         return None;
     }
     let record = Record { header: map::header(kind::DATAGRAM, process)?, body };
-    map::submit(kind::DATAGRAM, (&raw const record).cast(), size_of::<Record>() as u64);
+    map::submit(kind::DATAGRAM, (&raw const record).cast(), size_of::<Record>() as u64, false);
     Some(())
 }

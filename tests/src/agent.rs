@@ -1,6 +1,7 @@
 //! The agent, as a user has it: a program with a command line.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::wait;
@@ -18,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Programs of the probe without which the history would not be one; of each line one will do.
 const INDISPENSABLE: [&[&str]; 5] =
-    [&["exec"], &["fork"], &["exit"], &["tcp"], &["accepted2", "accepted4", "accept"]];
+    [&["exec"], &["fork"], &["exit"], &["tcp"], &["accepted2", "accepted4", "calls"]];
 
 /// A running recorder.
 pub struct Agent {
@@ -96,6 +98,11 @@ impl Agent {
         history(&self.program)
     }
 
+    /// Makes it take in all that has happened up to now.
+    pub fn history_flushed(&self) -> Result<()> {
+        succeed(&self.program, &["history", "--since", "0s", "--json"]).map(drop)
+    }
+
     /// Takes a capture and answers the path of its bundle.
     pub fn capture(&self, arguments: &[&str]) -> Result<PathBuf> {
         let text = succeed(&self.program, &[&["capture", "--json"], arguments].concat())?;
@@ -133,6 +140,26 @@ pub fn history(program: &Path) -> Result<Vec<Value>> {
     let text = succeed(program, &["history", "--json"])?;
     let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| Ok(serde_json::from_slice(line)?)).collect()
+}
+
+/// The same, an event at a time and only what `T` names of it: a storm's history does not fit into memory whole.
+pub fn each_event<T: DeserializeOwned>(program: &Path, mut sink: impl FnMut(T) -> Result<()>) -> Result<()> {
+    let mut child = Command::new(program)
+        .args(["history", "--json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let events = child.stdout.take().context("no stdout")?;
+    let mut lines = BufReader::with_capacity(1 << 20, events);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        sink(serde_json::from_slice(&line).with_context(|| String::from_utf8_lossy(&line).into_owned())?)?;
+        line.clear();
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "`afterimage history --json` failed: {status}");
+    Ok(())
 }
 
 /// Runs one command of the agent.

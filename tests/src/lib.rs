@@ -3,16 +3,26 @@
 //! Nothing here shares code with the agent: it is judged by its command line, its files and its texts.
 
 pub mod agent;
+pub mod bench;
+pub mod bpf_stats;
+pub mod container;
+pub mod deeds;
 pub mod digest;
 pub mod drill;
+pub mod elf;
 pub mod events;
+pub mod exec_storm;
 pub mod http;
 pub mod judges;
 pub mod known;
 pub mod living;
 pub mod net;
 pub mod proc;
+pub mod sabotage;
 pub mod signed;
+pub mod storm;
 pub mod story;
+pub mod terminal;
+pub mod tiny;
 pub mod wait;
 pub mod world;

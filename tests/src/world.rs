@@ -62,6 +62,11 @@ pub fn enter(name: &str, results: Option<&std::path::Path>, body: impl FnOnce() 
     Ok(())
 }
 
+/// The name of the world this runs in; nothing outside of one.
+pub fn name() -> Option<String> {
+    env::var(INSIDE).ok()
+}
+
 /// Refuses to go on anywhere but in a PID namespace that is neither the machine's nor that of whoever started it.
 pub fn assert_private() -> Result<()> {
     let here = pid_namespace()?;

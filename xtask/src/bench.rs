@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the figures the README may quote, measured in a private world.
+//! `cargo xtask bench`: the figures the README may quote, measured in private worlds.
 
 use anyhow::Result;
 
@@ -6,9 +6,9 @@ use crate::binaries;
 use crate::command::{command, run as run_command};
 use crate::setup::{self, For};
 
-/// Measures the door: how long a detector waits for its 202 while captures run.
-pub fn run() -> Result<()> {
-    setup::run(&[For::Build, For::World])?;
-    let binaries = binaries::build()?;
-    run_command(command(binaries.join("bench")).env("AFTERIMAGE_BINARIES", &binaries))
+/// Measures one group or part (see `tests/src/bench/`), or all.
+pub fn run(what: Option<&str>) -> Result<()> {
+    setup::run(&[For::Build, For::World, For::Peers])?;
+    let binaries = binaries::build_for_bench()?;
+    run_command(command(binaries.join("bench")).args(what).env("AFTERIMAGE_BINARIES", &binaries))
 }

@@ -31,8 +31,12 @@ enum Task {
     Demo,
     /// Runs everything that must pass: check, unit tests, worlds, the probe's rebuild, a VM
     Test,
-    /// Measures what the README may say, in a private world
-    Bench,
+    /// Measures what the README may say, in private worlds, and says which goals are reached
+    Bench {
+        /// What to measure: a group, or one part of it by its world's name; without this, all
+        #[arg(value_name = "door|record|PART")]
+        what: Option<String>,
+    },
     /// Formatting, lints, no file above 500 lines, no machine's own paths
     Check,
     /// Says which tools are missing on this machine, and installs them with apt, cargo and pip
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo => demo::run(),
         Task::Test => test::run(),
-        Task::Bench => bench::run(),
+        Task::Bench { what } => bench::run(what.as_deref()),
         Task::Check => check::check(),
         Task::Setup => setup::run(&setup::EVERYTHING),
         Task::Vm { all, kernel } => vm::run(all, kernel.as_deref()),

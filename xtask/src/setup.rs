@@ -21,9 +21,11 @@ pub enum For {
     Vm,
     /// Rebuilding the probe.
     Probe,
+    /// What the benchmark compares the agent with.
+    Peers,
 }
 
-/// All of it.
+/// All that the tests need; the benchmark asks for its peers itself.
 pub const EVERYTHING: [For; 5] = [For::Build, For::World, For::Judges, For::Vm, For::Probe];
 
 struct Need {
@@ -37,7 +39,7 @@ const fn need(purpose: For, package: &'static str, is_there: fn() -> bool) -> Ne
 }
 
 /// Debian 12 packages, and the sign by which each is known to be there already.
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 20] = [
     need(For::Build, "gcc", || find("cc").is_some()),
     need(For::Build, "libc6-dev", || Path::new("/usr/include/stdio.h").exists()),
     need(For::World, "bubblewrap", || find("bwrap").is_some()),
@@ -55,6 +57,9 @@ const NEEDS: [Need; 17] = [
     need(For::Vm, "debian-archive-keyring", || Path::new(apt::KEYRING).exists()),
     need(For::Probe, "rustc-web", || apt::is_installed("rustc-web") && compiles_the_probe()),
     need(For::Probe, "rust-web-src", || apt::is_installed("rust-web-src") && compiles_the_probe()),
+    need(For::Peers, "bpftrace", || find("bpftrace").is_some()),
+    need(For::Peers, "libbpf-tools", || apt::is_installed("libbpf-tools")),
+    need(For::Peers, "linux-perf", || find("perf").is_some()),
 ];
 
 /// The system's own Python: a version manager's may lie where a private world cannot see it.

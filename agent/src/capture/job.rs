@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, fstat};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event::{BootId, ProcessId};
+use crate::event::{BootId, Event, ProcessId};
 use crate::trigger::{Profile, Trigger};
 
 /// One accepted capture.
@@ -170,6 +170,10 @@ pub struct Facts {
     pub probe: serde_json::Value,
     /// Events attempted, kept and lost since the recorder started, as counted in the kernel and here.
     pub counts: serde_json::Value,
+    /// Gaps and losses that touch the history's window, oldest first; as in the history. Those that go on end with the
+    /// trigger.
+    #[serde(default)]
+    pub gaps: Vec<Event>,
     /// Own activity during the capture that changes the host: what, in words.
     pub changes: Vec<String>,
 }

@@ -186,7 +186,7 @@ fn alone(trigger: Trigger, directory: Option<OwnedFd>, context: &Context) -> Res
     };
     let probe = json!({ "attached": false, "reason": "no recorder ran" });
     let reason = recorder::Reason { trigger, ..recorder::Reason::default() };
-    let sight = recorder::Sight { probe, counts: json!(null) };
+    let sight = recorder::Sight { probe, counts: json!(null), gaps: Vec::new() };
     let mut job = host.job(config, reason, sight, Timestamp::now());
     // What an earlier recorder wrote is still evidence, but it does not reach up to now: the living are scanned.
     job.places.history = None;

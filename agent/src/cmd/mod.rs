@@ -1,6 +1,7 @@
 //! One page per subcommand.
 
 pub mod bundle;
+pub mod canary;
 pub mod capture;
 pub mod config;
 pub mod doctor;
@@ -24,17 +25,19 @@ use crate::ipc::Channel;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done.
-    Done = 0,
+    Done,
     /// Something failed.
-    Failed = 1,
+    Failed,
     /// Wrong usage or configuration.
-    Usage = 2,
+    Usage,
     /// A bundle is not what was sealed.
-    Tampered = 3,
+    Tampered,
     /// A bundle is cut off; what is there is intact.
-    Torn = 4,
+    Torn,
     /// A bundle is intact and signed by a key that is not trusted.
-    Untrusted = 5,
+    Untrusted,
+    /// What the canary could not do.
+    Canary(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -46,6 +49,7 @@ impl From<Exit> for ExitCode {
             Exit::Tampered => 3,
             Exit::Torn => 4,
             Exit::Untrusted => 5,
+            Exit::Canary(bits) => bits,
         })
     }
 }

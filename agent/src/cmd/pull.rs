@@ -131,7 +131,7 @@ fn worse(one: Exit, other: Exit) -> Exit {
         Exit::Done => 0,
         Exit::Untrusted => 1,
         Exit::Torn => 2,
-        Exit::Usage | Exit::Failed => 3,
+        Exit::Usage | Exit::Failed | Exit::Canary(_) => 3,
         Exit::Tampered => 4,
     };
     if rank(other) > rank(one) { other } else { one }

@@ -6,6 +6,10 @@ use serde_json::Value;
 
 use super::{Context, Error, Exit};
 use crate::ipc::{Reply, Request};
+use crate::report::line;
+
+/// Gaps and losses that are shown.
+const GAPS_SHOWN: usize = 5;
 
 /// Shows how the recorder does: sight, losses, captures, door.
 #[derive(Debug, clap::Args)]
@@ -46,10 +50,21 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, Error> {
     )?;
     writeln!(
         out,
-        "stash      {} executables kept, {} missed",
+        "stash      {} executables kept, {} left out on purpose, {} missed",
         text("/counts/recorder/stashed"),
+        text("/counts/recorder/stash_skipped"),
         text("/counts/recorder/stash_missed")
     )?;
+    writeln!(out, "gate       {}", text("/gate/words"))?;
+    let told = status.pointer("/gaps").and_then(Value::as_array);
+    writeln!(out, "gaps       {} gaps and losses since the start", told.map_or(0, Vec::len))?;
+    // The last ones, in full: whoever looks wants to know whether it is blind now.
+    let told = told.map_or(&[][..], Vec::as_slice);
+    for event in told.get(told.len().saturating_sub(GAPS_SHOWN)..).unwrap_or_default() {
+        if let Ok(event) = serde_json::from_value(event.clone()) {
+            writeln!(out, "           {}", line::event(&event))?;
+        }
+    }
     writeln!(out, "processes  {} in memory", text("/processes"))?;
     writeln!(out, "captures   {} running, {} waiting", text("/captures/running"), text("/captures/waiting"))?;
     writeln!(out, "door       {} (pid {})", text("/door/listen"), text("/door/pid"))?;

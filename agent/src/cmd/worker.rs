@@ -20,7 +20,7 @@ use crate::history::tree::{Bounds, Tree};
 use crate::ipc::Channel;
 use crate::system::{self, spawn};
 use crate::trigger::resolve;
-use crate::{collect, door, plan};
+use crate::{collect, door, gate, plan, thaw};
 
 /// Reading the history back may take this part of a capture's time: the living do not wait for it.
 const READ_PART: u32 = 6;
@@ -55,7 +55,23 @@ pub enum Worker {
         folder: PathBuf,
         /// `stasher::Limits` as JSON.
         limits: String,
+        /// The host's procfs.
+        proc: PathBuf,
+        /// The host's root.
+        root: PathBuf,
     },
+    /// Answers the kernel before a file is executed (channels at descriptors 3 and 4).
+    #[command(hide = true)]
+    Gate {
+        /// `gate::message::Settings` as JSON.
+        settings: String,
+    },
+    /// Does one of each thing that the probe shows, over the loopback interface, and ends.
+    #[command(hide = true)]
+    Canary,
+    /// Lets go what the probe has stopped (channel at descriptor 3, the probe's list at 4).
+    #[command(hide = true)]
+    Thawer,
     /// Speaks HTTP (channel at descriptor 3, listening socket at 4).
     #[command(hide = true)]
     Door {
@@ -81,10 +97,24 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
             tracing::info!(segments, before, after, "the history is compacted");
             Ok(Exit::Done)
         }
-        Worker::Stasher { folder, limits } => {
+        Worker::Stasher { folder, limits, proc, root } => {
             let limits: stasher::Limits = serde_json::from_str(limits).map_err(Error::usage)?;
             let channel = Channel::new(inherited(spawn::FIRST)?);
-            stasher::serve(&channel, folder, &limits).map_err(Error::failed)?;
+            let places = stasher::Places { proc: proc.clone(), root: root.clone() };
+            stasher::serve(&channel, folder, &limits, &places).map_err(Error::failed)?;
+            Ok(Exit::Done)
+        }
+        Worker::Gate { settings } => {
+            let settings: gate::message::Settings = serde_json::from_str(settings).map_err(Error::usage)?;
+            let control = Channel::new(inherited(spawn::FIRST)?).without_descriptors();
+            let recorder = Channel::new(inherited(spawn::FIRST + 1)?).without_descriptors();
+            gate::run(&control, &recorder, &settings).map_err(Error::failed)?;
+            Ok(Exit::Done)
+        }
+        Worker::Canary => Ok(Exit::Canary(super::canary::sing())),
+        Worker::Thawer => {
+            let (channel, list) = (inherited(spawn::FIRST)?, inherited(spawn::FIRST + 1)?);
+            thaw::serve(&Channel::new(channel), list).map_err(Error::failed)?;
             Ok(Exit::Done)
         }
         Worker::Door { uid, gid } => {
@@ -104,6 +134,8 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
         return Err(Error::failed(format!("another process works on the capture {id}")));
     }
     let job = &held.job;
+    // To the end of the capture nothing goes from the stash.
+    let _stash = job.places.stash.as_deref().and_then(stasher::hold);
     // A victim's memory is worth more than ours: under memory pressure the collector goes first.
     drop(std::fs::write("/proc/self/oom_score_adj", "500"));
     let mut bag = Bag::create(directory, id).map_err(Error::failed)?;

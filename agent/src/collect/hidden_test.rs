@@ -132,6 +132,7 @@ fn below_usr_only_what_no_package_can_have_brought_is_found() {
         uid,
         gid: 0,
         size: 1,
+        mount: None,
         times: [None, None, Some((changed, 5)), None],
     };
     for (uid, changed, packaged, expected) in [

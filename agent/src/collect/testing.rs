@@ -40,6 +40,7 @@ pub(crate) fn job() -> Job {
             initial_pid_namespace: false,
             probe: serde_json::Value::Null,
             counts: serde_json::Value::Null,
+            gaps: Vec::new(),
             changes: Vec::new(),
         },
     }

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use crate::config::Config;
+use crate::gate;
+use crate::history::packages;
 use crate::ipc::Channel;
 use crate::recorder::Host;
 use crate::system::bpf_try;
@@ -33,6 +35,13 @@ pub(super) struct Findings {
     pub(super) reserve_bytes: u64,
     pub(super) state: String,
     pub(super) recorder: bool,
+    /// Whether the kernel lets us answer before a file is executed; `None` when it was not tried.
+    pub(super) gate: Option<Result<(), String>>,
+    pub(super) gate_enabled: bool,
+    pub(super) gate_file_systems: bool,
+    /// The package database that is read, or why there is none.
+    pub(super) packages: Result<&'static str, &'static str>,
+    pub(super) skip_packages: bool,
 }
 
 impl Findings {
@@ -62,6 +71,11 @@ impl Findings {
             reserve_bytes: config.captures.reserve_bytes,
             state: paths.state.display().to_string(),
             recorder: Channel::connect(&paths.socket).is_ok(),
+            gate: root.then(|| gate::is_possible().map_err(|failure| failure.to_string())),
+            gate_enabled: config.gate.enabled,
+            gate_file_systems: config.gate.file_systems,
+            packages: packages::kind(&paths.root),
+            skip_packages: config.stash.skip_packages,
         }
     }
 }

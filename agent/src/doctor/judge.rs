@@ -1,5 +1,6 @@
 //! What the findings mean. Pure.
 
+use super::execution;
 use super::host::Findings;
 use super::{Check, Verdict};
 
@@ -26,6 +27,8 @@ pub(super) fn judge(found: &Findings) -> Vec<Check> {
         kcore(found),
         lockdown(found),
         yama(found),
+        execution::gate(found),
+        execution::packages(found),
         prison(found),
         disk(found),
         recorder(found),
@@ -37,7 +40,7 @@ const FENTRY_COST: &str = "the probe uses raw tracepoints instead, which every s
 const LSM_COST: &str = "no decision can be hung on a security hook: execs can be held only by fanotify, and file writes \
                         are not seen as they happen";
 
-fn check(name: &'static str, good: bool, found: impl Into<String>, cost: &str) -> Check {
+pub(super) fn check(name: &'static str, good: bool, found: impl Into<String>, cost: &str) -> Check {
     let verdict = if good { Verdict::Good } else { Verdict::Missing };
     Check { name, verdict, found: found.into(), cost: (!good).then(|| cost.to_owned()) }
 }
@@ -230,6 +233,11 @@ mod tests {
             reserve_bytes: 1 << 30,
             state: "/var/lib/afterimage".to_owned(),
             recorder: true,
+            gate: Some(Ok(())),
+            gate_enabled: true,
+            gate_file_systems: true,
+            packages: Ok("dpkg"),
+            skip_packages: true,
         }
     }
 
@@ -250,6 +258,11 @@ mod tests {
             ("fentry", Findings { fentry: refused(), ..found() }, "raw tracepoints instead"),
             ("LSM programs", Findings { lsm: refused(), ..found() }, "security hook"),
             ("kprobes", Findings { kprobes: Some(false), ..found() }, "not built"),
+            ("gate", Findings { gate: refused(), ..found() }, "by /proc after they have started"),
+            ("gate", Findings { gate_enabled: false, ..found() }, "switched off"),
+            ("gate", Findings { gate_file_systems: false, ..found() }, "own mount namespace only"),
+            ("gate", Findings { initial_pid_namespace: false, ..found() }, "containers"),
+            ("packages", Findings { packages: Err("rpm"), ..found() }, "kept once"),
             ("/proc/kcore", Findings { kcore: false, ..found() }, "whole memory"),
             ("sees", Findings { initial_pid_namespace: false, ..found() }, "hostPID"),
             ("ptrace", Findings { yama: Some("3".to_owned()), ..found() }, "no back-trace"),
@@ -289,9 +302,10 @@ mod tests {
             kprobes: None,
             kcore: false,
             recorder: false,
+            gate: None,
             ..found()
         };
-        for name in ["kprobes", "BTF", "fentry", "LSM programs", "/proc/kcore", "recorder"] {
+        for name in ["kprobes", "BTF", "fentry", "LSM programs", "/proc/kcore", "recorder", "gate"] {
             assert_eq!(verdict(&findings, name).0, Verdict::Unknown, "{name}");
         }
     }

@@ -1,5 +1,6 @@
 //! What this host lets us see and take, and in words why not.
 
+mod execution;
 mod host;
 mod judge;
 

@@ -13,6 +13,7 @@ use crate::system::prison;
 mod auth;
 mod content;
 mod link;
+mod metrics;
 mod problem;
 mod range;
 mod routes;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,7 +17,7 @@ use super::auth::{self, Caller};
 use super::link::Link;
 use super::problem::Problem;
 use super::secrets::Role;
-use super::{content, triggers};
+use super::{content, metrics, triggers};
 use crate::ipc::message::Page;
 use crate::ipc::{ToDoor, ToRecorder};
 
@@ -57,6 +58,7 @@ pub(super) fn router(door: Arc<Door>) -> Router {
         .route("/v1/bundles/{id}/content", get(content::send))
         .route("/healthz", get(|| async { axum::Json(json!({ "status": "ok" })) }))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
         .fallback(nowhere)
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::disable()) // the trigger route bounds its body itself
@@ -134,6 +136,12 @@ async fn ready(State(door): State<Arc<Door>>, request: Request) -> Result<Respon
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "ready": ready, "recorder": health, "door": door.prison });
     Ok((status, axum::Json(body)).into_response())
+}
+
+async fn metrics_text(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Problem> {
+    reader(&door, request.headers())?;
+    let (ready, health) = door.health().await?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(ready, &health)).into_response())
 }
 
 async fn nowhere(State(door): State<Arc<Door>>, request: Request) -> Problem {

@@ -1,13 +1,19 @@
 //! The flight recorder: tree in memory, segments on disk with their indexes, stash.
 
+pub mod gaps;
+pub(crate) mod packages;
+pub mod policy;
+pub mod script;
 pub mod compact;
 pub mod frame;
 pub mod index;
 pub mod query;
 pub mod retain;
 pub mod segment;
+pub mod sieve;
 pub mod stash;
 pub mod stasher;
+pub mod state;
 mod sync;
 pub mod tree;
 pub mod writer;

@@ -95,6 +95,13 @@ impl Node {
         }
     }
 
+    fn add_stashed(&mut self, stashed: &Stashed) {
+        if !self.stashed.contains(stashed) && self.stashed.len() < 64 {
+            self.stashed.reserve_exact(1);
+            self.stashed.push(stashed.clone());
+        }
+    }
+
     fn new(id: ProcessId, parent: Option<ProcessId>, seen: Timestamp, born: bool) -> Self {
         Self {
             id,
@@ -130,13 +137,25 @@ impl Tree {
 
     /// Takes in one event. Events may come in any order; what is known already is not made worse.
     pub fn apply(&mut self, event: &Event) {
-        if matches!(event.action, Action::Loss(_) | Action::Gap(_) | Action::Agent(_)) {
+        if matches!(
+            event.action,
+            Action::Close(_)
+                | Action::Question(_)
+                | Action::Call(_)
+                | Action::Loss(_)
+                | Action::Gap(_)
+                | Action::Agent(_)
+        ) {
             return;
         }
-        let before = self.get(&event.process).map_or(0, size::of);
+        // The end of a process changes nothing of its size.
+        let grows = !matches!(event.action, Action::Exit(_)) || !self.nodes.contains_key(&event.process);
+        let before = if grows { self.get(&event.process).map_or(0, size::of) } else { 0 };
         self.put(event);
-        let after = self.get(&event.process).map_or(0, size::of);
-        self.bytes = self.bytes.saturating_add(after).saturating_sub(before);
+        if grows {
+            let after = self.get(&event.process).map_or(0, size::of);
+            self.bytes = self.bytes.saturating_add(after).saturating_sub(before);
+        }
         if self.bytes > self.bounds.bytes || self.nodes.len() > self.bounds.processes {
             self.forget();
         }
@@ -150,6 +169,10 @@ impl Tree {
             Action::Exec(image) | Action::Running(image) => {
                 let bounds = self.bounds;
                 let node = self.node(event, image.parent);
+                if let (Some(sha256), Some(size)) = (&image.sha256, image.size) {
+                    let (sha256, executable) = (sha256.clone(), image.executable.clone());
+                    node.add_stashed(&Stashed { sha256, size, executable });
+                }
                 let known = matches!(event.action, Action::Running(_)) && !node.images.is_empty();
                 if !known {
                     node.add_image(event.time, shortened(image, bounds.args), bounds.images);
@@ -163,12 +186,15 @@ impl Tree {
             Action::Listen(flow) => self.flow(event, FlowKind::Listen, flow),
             Action::Datagram(flow) => self.flow(event, FlowKind::Datagram, flow),
             Action::Stash(stashed) => {
-                let node = self.node(event, None);
-                if !node.stashed.contains(stashed) && node.stashed.len() < 64 {
-                    node.stashed.push(stashed.clone());
-                }
+                self.node(event, None).add_stashed(stashed);
             }
-            Action::Loss(_) | Action::Gap(_) | Action::Agent(_) => {}
+            Action::Skip(_)
+            | Action::Close(_)
+            | Action::Question(_)
+            | Action::Call(_)
+            | Action::Loss(_)
+            | Action::Gap(_)
+            | Action::Agent(_) => {}
         }
     }
 
@@ -265,10 +291,10 @@ impl Tree {
         node
     }
 
-    /// Makes room for a sixteenth: first go the exited without offspring, then the other exited, then the living; of each
+    /// Makes room for a quarter: first go the exited without offspring, then the other exited, then the living; of each
     /// those that exited, or were seen first, longest ago.
     fn forget(&mut self) {
-        let (bytes, processes) = (self.bounds.bytes / 16 * 15, self.bounds.processes / 16 * 15);
+        let (bytes, processes) = (self.bounds.bytes / 4 * 3, self.bounds.processes / 4 * 3);
         let rank = |node: &Node| match &node.exited {
             Some((time, _)) => (!self.children(&node.id).is_empty(), *time, node.id),
             None => (true, Timestamp::MAX, node.id),

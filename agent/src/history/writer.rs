@@ -13,6 +13,8 @@ use super::segment::{Error, error, segment_name};
 use super::sync::{Order, Syncer};
 use crate::event::Event;
 
+/// Of what is written at once; what is kept for long is compressed again (compact.rs).
+const LEVEL: i32 = 1;
 /// How old the events of an open frame may become.
 pub const FRAME_AGE: Duration = Duration::from_millis(600);
 /// Plain bytes after which a frame is sealed early.
@@ -48,7 +50,7 @@ impl Writer {
     /// A writer for `folder`, which is made (0700) where it does not exist. An old segment is never continued.
     pub fn new(folder: &Path) -> Result<Self, Error> {
         super::make_private_folder(folder).map_err(error("make the folder of", folder))?;
-        let mut compressor = zstd::bulk::Compressor::new(3).map_err(error("compress", folder))?;
+        let mut compressor = zstd::bulk::Compressor::new(LEVEL).map_err(error("compress", folder))?;
         compressor.include_checksum(true).map_err(error("compress", folder))?;
         Ok(Self {
             folder: folder.to_owned(),

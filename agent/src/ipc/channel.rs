@@ -99,6 +99,12 @@ impl Channel {
             .map_err(|errno| failed("set a timeout", errno))
     }
 
+    /// Makes room for about `bytes` of messages that the other side has not taken yet; needs `CAP_NET_ADMIN`.
+    pub fn widen(&self, bytes: usize) -> Result<(), Error> {
+        setsockopt(&self.socket, sockopt::SndBufForce, &bytes)
+            .map_err(|errno| failed("widen a channel", errno))
+    }
+
     /// Sends one message with descriptors, and waits for room.
     pub fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
         self.dispatch(message, descriptors, MsgFlags::empty())

@@ -122,10 +122,18 @@ impl<'a> Btf<'a> {
 
     /// The number of the function `name`, for programs that are attached to one.
     pub(super) fn function(&self, name: &str) -> Result<u32, Error> {
+        self.named(kind::FUNC, name)
+    }
+
+    /// Whether the kernel has the tracepoint `name`, for programs that are attached to one.
+    pub(super) fn has_tracepoint(&self, name: &str) -> bool {
+        self.named(kind::TYPEDEF, &format!("btf_trace_{name}")).is_ok()
+    }
+
+    fn named(&self, kind: u32, name: &str) -> Result<u32, Error> {
         let is_it = |&at: &usize| {
-            self.record(at).is_some_and(|record| {
-                record.kind == kind::FUNC && self.name(record.name) == Some(name.as_bytes())
-            })
+            self.record(at)
+                .is_some_and(|record| record.kind == kind && self.name(record.name) == Some(name.as_bytes()))
         };
         // Numbers begin at 1; 0 is `void`.
         let found = self.types.iter().position(is_it).and_then(|index| u32::try_from(index + 1).ok());

@@ -1,6 +1,6 @@
 //! The field table, resolved for one kernel.
 
-use afterimage_ebpf::field::{ABSENT, COUNT, Expect, Group, Spec, TABLE};
+use afterimage_ebpf::field::{ABSENT, COUNT, Expect, Field, Group, Spec, TABLE};
 
 use super::btf::{Btf, Error};
 
@@ -33,6 +33,21 @@ impl Layout {
         self.refused.iter().filter(|(group, _)| groups.contains(group)).map(|(_, why)| why.clone()).collect()
     }
 
+    /// Whether what the probe likes to read in one go stands side by side: of a dentry its parent and name, of a mount its
+    /// parent, point and root.
+    pub(super) fn is_joined(&self) -> bool {
+        let at = |field: Field| self.offsets.get(field.index()).copied().filter(|&offset| offset != ABSENT);
+        let after = |first: Option<u32>, second: Option<u32>, bytes| {
+            first.zip(second).is_some_and(|(first, second)| first.checked_add(bytes) == Some(second))
+        };
+        let root = at(Field::MountVfsmount)
+            .zip(at(Field::VfsmountRoot))
+            .and_then(|(mount, root)| mount.checked_add(root));
+        after(at(Field::DentryParent), at(Field::DentryName), 16)
+            && after(at(Field::MountParent), at(Field::MountPoint), 8)
+            && after(at(Field::MountPoint), root, 8)
+    }
+
     /// Every refusal.
     pub(super) fn all_refused(&self) -> Vec<String> {
         self.refused.iter().map(|(_, why)| why.clone()).collect()
@@ -58,12 +73,16 @@ fn checked(
     size: u32,
 ) -> Result<(&'static str, u32), String> {
     match expect {
-        Expect::Size(wanted) | Expect::Whole(wanted) if wanted != size => {
+        Expect::Size(wanted) | Expect::Whole(wanted) | Expect::At(wanted, _) if wanted != size => {
             Err(format!("`{path}` has {size} bytes, not {wanted}"))
         }
+        Expect::At(_, wanted) if wanted != offset => {
+            Err(format!("`{path}` is at byte {offset}, not {wanted}"))
+        }
+        Expect::Number if !matches!(size, 4 | 8) => Err(format!("`{path}` has {size} bytes, not 4 or 8")),
         // A whole structure has no offset: its size is what the probe needs.
         Expect::Whole(size) => Ok((path, size)),
-        Expect::Size(_) | Expect::Offset => Ok((path, offset)),
+        Expect::Size(_) | Expect::At(..) | Expect::Number | Expect::Offset => Ok((path, offset)),
     }
 }
 
@@ -91,10 +110,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_side_by_side_is_not_joined() {
+        let mut layout = Layout { offsets: [ABSENT; COUNT], found: Vec::new(), refused: Vec::new() };
+        assert!(!layout.is_joined());
+        for (field, offset) in [
+            (Field::DentryParent, 24),
+            (Field::DentryName, 40),
+            (Field::MountParent, 16),
+            (Field::MountPoint, 24),
+            (Field::MountVfsmount, 32),
+            (Field::VfsmountRoot, 0),
+        ] {
+            layout.offsets[field.index()] = offset;
+        }
+        assert!(layout.is_joined());
+        layout.offsets[Field::VfsmountRoot.index()] = 8;
+        assert!(!layout.is_joined());
+    }
+
+    #[test]
     fn a_wrong_size_is_refused() {
         assert!(checked("a.b", Expect::Size(8), 4, 4).is_err());
         assert!(checked("a", Expect::Whole(16), 0, 24).is_err());
         assert_eq!(checked("a", Expect::Whole(16), 0, 16), Ok(("a", 16)));
         assert_eq!(checked("a.b", Expect::Offset, 4, 0), Ok(("a.b", 4)));
+        assert_eq!(checked("a.b", Expect::At(8, 4), 4, 8), Ok(("a.b", 4)));
+        assert!(
+            checked("a.b", Expect::At(8, 4), 8, 8).is_err()
+                && checked("a.b", Expect::At(8, 4), 4, 4).is_err()
+        );
+        assert!(
+            checked("a.b", Expect::Number, 0, 4).is_ok() && checked("a.b", Expect::Number, 0, 16).is_err()
+        );
     }
 }

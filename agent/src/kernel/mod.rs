@@ -5,7 +5,10 @@
 //!                    └─▶ selfcheck: the same, compared with /proc
 //! ```
 
+mod attaching;
 mod btf;
+mod call;
+mod dns;
 mod layout;
 mod loss;
 mod probe;
@@ -58,6 +61,9 @@ pub enum Error {
     /// The kernel's type information is not.
     #[error("reading the kernel's types: {0}")]
     Btf(#[from] btf::Error),
+    /// The library that loads the probe does not understand them.
+    #[error("the kernel's types are not understood: {0}")]
+    Types(String),
     /// A field that every program needs.
     #[error("this kernel's types do not fit the probe: {0}; report the kernel's release")]
     Layout(String),
@@ -72,6 +78,9 @@ pub enum Error {
         /// Why not.
         source: Box<aya::maps::MapError>,
     },
+    /// The ring cannot be waited for.
+    #[error("waiting for the probe's records: {0}")]
+    Wake(nix::errno::Errno),
     /// The object does not have what the agent expects: they were not built together.
     #[error("the probe's object has no {0}: it was not built with this agent")]
     Object(&'static str),

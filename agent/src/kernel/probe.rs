@@ -1,29 +1,32 @@
 //! The probe, loaded and attached.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use afterimage_ebpf::field::Group;
-use afterimage_ebpf::{config, kind, state};
+use afterimage_ebpf::{INITIAL_PID_NAMESPACE, RING_BYTES, config, kind, state};
 use aya::maps::{Array, Map, MapData, MapError, RingBuf};
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use aya::{Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::attaching::Attaching;
 use super::btf::{self, Btf};
 use super::layout::Layout;
 use super::loss::{Cell, Counts, Ledger};
-use super::program::{self, PROGRAMS};
+use super::program::{self, PROGRAMS, Wishes};
 use super::report::{Fate, Report};
 use super::ring::{ROUND, Ring};
-use super::{Error, selfcheck};
+use super::{Error, call, selfcheck};
 use crate::event::{BootId, Event, Loss};
 use crate::proc::namespace_inode;
-use crate::system::bpf;
+use crate::system::{bpf, bpf_try};
 use crate::text::hex;
+use crate::thaw;
 
 /// The object that `cargo xtask ebpf` builds from ebpf/.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/built/probe.o");
@@ -40,8 +43,21 @@ pub struct Options {
     pub boot: BootId,
     /// Where /proc is mounted.
     pub proc_root: PathBuf,
-    /// The kernel's types, for kernels without `/sys/kernel/btf/vmlinux`.
-    pub btf: Option<PathBuf>,
+    /// Bytes of the ring between kernel and agent: a power of two, and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Whether a process whose executable has no file is stopped until it was taken.
+    pub hold: bool,
+    /// Whether it is seen what processes ask the kernel for.
+    pub calls: bool,
+    /// Whether questions to name servers are seen.
+    pub questions: bool,
+}
+
+impl Options {
+    /// With a ring of the ordinary size, and without stopping anybody.
+    pub fn new(boot: BootId, proc_root: PathBuf) -> Self {
+        Self { boot, proc_root, ring_bytes: RING_BYTES, hold: false, calls: true, questions: true }
+    }
 }
 
 /// The attached programs and their ring. Dropping it detaches them.
@@ -49,9 +65,13 @@ pub struct Probe {
     ebpf: Ebpf,
     ring: Ring,
     counts: MapData,
-    state: Array<MapData, u32>,
+    state: Array<MapData, u64>,
+    held: MapData,
+    /// What the probe has learnt of the agent's namespace; nobody else has any business with it.
+    learnt: [u64; 2],
     ledger: Ledger,
     report: Report,
+    attaching: Attaching,
     /// Events that came during the self-check and are not its own.
     early: VecDeque<Event>,
 }
@@ -59,15 +79,18 @@ pub struct Probe {
 impl Probe {
     /// Reads the kernel's types, loads, attaches what the kernel allows, and checks each program against /proc.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        let path = options.btf.as_deref().unwrap_or(Path::new(VMLINUX));
-        let types = read_types(path)?;
+        let types = read_types(Path::new(VMLINUX))?;
         let btf = Btf::parse(&types)?;
         let layout = Layout::resolve(&btf);
         if let Some(reason) = layout.refused(&[Group::Core]).first() {
             return Err(Error::Layout(reason.clone()));
         }
         let namespace = own_namespace(&options.proc_root)?;
-        let mut ebpf = load(&layout, namespace)?;
+        let wishes =
+            Wishes { calls: options.calls, questions: options.questions, returns: bpf_try::fentry().is_ok() };
+        let mut ebpf = load(&layout, namespace, options, wishes)?;
+        let known = aya::Btf::parse(&types, Endianness::default())
+            .map_err(|error| Error::Types(error.to_string()))?;
         let report = Report {
             kernel_release: nix::sys::utsname::uname()
                 .map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned()),
@@ -77,15 +100,19 @@ impl Probe {
             pid_namespace_level: None,
             offsets: layout.found.iter().copied().collect(),
             refused_fields: layout.all_refused(),
-            programs: program::attach_all(&mut ebpf, &layout, &btf, path),
+            maps: map_ids(&ebpf),
+            programs: program::attach_all(&mut ebpf, &layout, &btf, &known, wishes),
         };
         let seen = report.is_attached("exec") || report.is_attached("fork");
         let mut probe = Self {
-            ring: Ring::new(map(&mut ebpf, "RING", RingBuf::try_from)?, options.boot),
+            ring: Ring::new(map(&mut ebpf, "RING", RingBuf::try_from)?, options.boot).map_err(Error::Wake)?,
+            held: map(&mut ebpf, "HELD", hash_data)?,
+            learnt: [0; 2],
             counts: map(&mut ebpf, "COUNTS", per_cpu_data)?,
             state: map(&mut ebpf, "STATE", Array::try_from)?,
             ledger: Ledger::new(Timestamp::now()),
             early: VecDeque::new(),
+            attaching: Attaching::start(program::waiting(&ebpf, &report.programs)),
             ebpf,
             report,
         };
@@ -93,9 +120,18 @@ impl Probe {
             return Err(Error::Blind(probe.report.blind_spots().join("; ")));
         }
         selfcheck::run(&mut probe, options);
-        probe.report.pid_namespace_level =
-            probe.state.get(&state::LEVEL, 0).ok().and_then(|level| level.checked_sub(1));
+        probe.report.pid_namespace_level = probe.level();
+        probe.learnt = probe.words();
         Ok(probe)
+    }
+
+    /// How deep the agent's PID namespace is; `None` before it is known.
+    fn level(&self) -> Option<u32> {
+        if self.report.pid_namespace == INITIAL_PID_NAMESPACE {
+            return Some(0);
+        }
+        let level = self.state.get(&state::LEVEL, 0).ok()?;
+        level.checked_sub(1).and_then(|level| level.try_into().ok())
     }
 
     /// How it came to see what it sees.
@@ -131,6 +167,7 @@ impl Probe {
 
     /// What was lost since the last call, by place, kind and cpu; ends now.
     pub fn losses(&mut self) -> Vec<Loss> {
+        self.attaching.settle(&mut self.report);
         let (cells, skipped) = (self.cells().unwrap_or_default(), self.skipped());
         self.ledger.losses(&cells, &skipped, Timestamp::now())
     }
@@ -140,7 +177,39 @@ impl Probe {
         self.ledger.counts(self.cells().as_deref(), &self.skipped())
     }
 
-    /// Becomes readable when a record asks for a wake-up: when the reader is idle, or the ring is filling.
+    fn words(&self) -> [u64; 2] {
+        [state::LEVEL, state::NAMESPACE].map(|word| self.state.get(&word, 0).unwrap_or(0))
+    }
+
+    /// Whether what the probe knows of the agent's namespace was changed by somebody, without which it sees nobody; it is
+    /// set right again.
+    pub fn was_misled(&mut self) -> bool {
+        if self.words() == self.learnt {
+            return false;
+        }
+        for (word, value) in [state::LEVEL, state::NAMESPACE].into_iter().zip(self.learnt) {
+            if let Err(error) = self.state.set(word, value, 0) {
+                tracing::error!(%error, "the probe's map cannot be set right");
+            }
+        }
+        true
+    }
+
+    /// Tells the probe that somebody is there to let go whom it stops. To be called at least every second.
+    pub fn beat(&mut self) {
+        let now = u64::try_from(thaw::boot_time().as_nanos()).unwrap_or(u64::MAX);
+        if let Err(error) = self.state.set(state::HEARTBEAT, now, 0) {
+            tracing::warn!(%error, "the probe could not be told that the recorder is there; it stops nobody");
+        }
+    }
+
+    /// The list of who is stopped, for [`thaw::Held`].
+    pub fn held(&self) -> io::Result<OwnedFd> {
+        self.held.fd().as_fd().try_clone_to_owned()
+    }
+
+    /// Becomes readable when a record asks for a wake-up: when somebody is stopped, the reader is idle, or the ring is
+    /// filling.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
@@ -149,7 +218,7 @@ impl Probe {
     /// a record may have come in between. While it is not idle the reader drains every 5 to 10 ms by itself.
     pub fn set_idle(&mut self, idle: bool) {
         // A failure leaves the reader with a poll timeout, which it has anyway.
-        if let Err(error) = self.state.set(state::IDLE, u32::from(idle), 0) {
+        if let Err(error) = self.state.set(state::IDLE, u64::from(idle), 0) {
             tracing::warn!(%error, "the probe could not be told whether its reader sleeps");
         }
     }
@@ -170,6 +239,16 @@ impl Probe {
                 program::detach(&mut self.ebpf, name);
             }
         }
+    }
+
+    /// Runs and kernel time of each attached program since it was loaded, as far as somebody has the kernel count them
+    /// (`BPF_ENABLE_STATS`, or the sysctl kernel.bpf_stats_enabled).
+    pub fn cost(&self) -> Vec<(&'static str, u64, Duration)> {
+        let programs = PROGRAMS.iter().filter_map(|program| {
+            let info = self.ebpf.program(program.name)?.info().ok()?;
+            Some((program.name, info.run_count(), info.run_time()))
+        });
+        programs.collect()
     }
 
     /// What the kernel counted, by kind and cpu; `None` when it does not tell.
@@ -214,13 +293,15 @@ fn own_namespace(proc_root: &Path) -> Result<u32, Error> {
     namespace_inode(link.as_os_str().as_bytes()).ok_or(Error::Text { step, path })
 }
 
-fn load(layout: &Layout, namespace: u32) -> Result<Ebpf, Error> {
+fn load(layout: &Layout, namespace: u32, options: &Options, wishes: Wishes) -> Result<Ebpf, Error> {
     bpf::lift_memory_lock_limit();
+    let (calls, compat_calls) = call::tables(!wishes.returns, wishes.calls);
     let mut settings = [0; config::COUNT];
     for (index, value) in [
         (config::NAMESPACE, namespace),
-        (config::SYS_ACCEPT, u32::try_from(libc::SYS_accept).unwrap_or(u32::MAX)),
-        (config::SYS_ACCEPT4, u32::try_from(libc::SYS_accept4).unwrap_or(u32::MAX)),
+        (config::PRESSING, options.ring_bytes / 4),
+        (config::JOINED, u32::from(layout.is_joined())),
+        (config::HOLD, u32::from(options.hold)),
     ] {
         if let Some(place) = settings.get_mut(index) {
             *place = value;
@@ -231,6 +312,9 @@ fn load(layout: &Layout, namespace: u32) -> Result<Ebpf, Error> {
         .verifier_log_level(VerifierLogLevel::DEBUG)
         .override_global("OFFSETS", &layout.offsets, true)
         .override_global("CONFIG", &settings, true)
+        .override_global("CALLS", &calls, true)
+        .override_global("COMPAT_CALLS", &compat_calls, true)
+        .map_max_entries("RING", options.ring_bytes)
         .load(OBJECT)
         .map_err(|error| Error::Load(Box::new(error)))
 }
@@ -242,6 +326,26 @@ fn map<T>(
 ) -> Result<T, Error> {
     let map = ebpf.take_map(name).ok_or(Error::Object(name))?;
     open(map).map_err(|source| Error::Map { name, source: Box::new(source) })
+}
+
+/// Numbers of the maps that somebody else could write to; the others are frozen.
+fn map_ids(ebpf: &Ebpf) -> BTreeMap<String, u32> {
+    let id = |map: &Map| match map {
+        Map::RingBuf(data)
+        | Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data) => data.info().ok().map(|info| info.id()),
+        _ => None,
+    };
+    ebpf.maps().filter_map(|(name, map)| Some((name.to_owned(), id(map)?))).collect()
+}
+
+fn hash_data(map: Map) -> Result<MapData, MapError> {
+    match map {
+        Map::HashMap(data) => Ok(data),
+        _ => Err(MapError::InvalidMapType { map_type: 0 }),
+    }
 }
 
 fn per_cpu_data(map: Map) -> Result<MapData, MapError> {

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use afterimage_ebpf::{NONE, cut, kind};
+use afterimage_ebpf::{NONE, call, flag, kind};
 use jiff::Timestamp;
 
-use crate::event::{Action, BootId, Event, Exit, Flow, Fork, Image, Namespaces, ProcessId, Source};
+use super::dns;
+use crate::event::call::{Call, Closed, Question, What};
+use crate::event::{Action, BootId, Event, Exit, Flow, Fork, Hold, Image, Namespaces, ProcessId, Source};
 use crate::proc::nul_separated;
 use crate::text::Bytes;
 
@@ -41,6 +43,11 @@ pub(super) fn decode(record: &[u8], frame: Frame) -> Option<Event> {
         kind::ACCEPT => Action::Accept(flow(&mut rest)?),
         kind::LISTEN => Action::Listen(flow(&mut rest)?),
         kind::DATAGRAM => Action::Datagram(flow(&mut rest)?),
+        kind::CLOSE => {
+            Action::Close(Closed { flow: flow(&mut rest)?, sent: rest.u64()?, received: rest.u64()? })
+        }
+        kind::QUESTION => Action::Question(question(&mut rest)?),
+        kind::CALL => Action::Call(Box::new(asked(&mut rest)?)),
         _ => return None,
     };
     let time = Timestamp::from_nanosecond(i128::from(time).checked_add(frame.offset)?).ok()?;
@@ -61,32 +68,96 @@ fn flow(rest: &mut Rest<'_>) -> Option<Flow> {
     Some(Flow { local: SocketAddr::new(local, local_port), remote: SocketAddr::new(remote, remote_port) })
 }
 
+fn question(rest: &mut Rest<'_>) -> Option<Question> {
+    let flow = flow(rest)?;
+    let length = usize::try_from(rest.u32()?).ok()?;
+    rest.u32()?;
+    let (name, kind) = dns::question(rest.take(length)?).unwrap_or_default();
+    Some(Question { flow, name, kind })
+}
+
+fn asked(rest: &mut Rest<'_>) -> Option<Call> {
+    let number = rest.u32()?;
+    let compat = rest.u32()? != 0;
+    let numbers = [rest.u64()?, rest.u64()?];
+    let _uid = rest.u32()?;
+    let lengths: [u16; 4] = [rest.u16()?, rest.u16()?, rest.u16()?, rest.u16()?];
+    let elsewhere = rest.u32()?;
+    let [text, names, target, _] = lengths.map(|length| rest.take(usize::from(length)));
+    let (text, names) = (text?, names?);
+    let file = if names.is_empty() { begun(text, elsewhere & 1 != 0) } else { path(names, false) };
+    let [first, second] = numbers;
+    let (what, number) = match u8::try_from(number).ok()? {
+        call::MEMFD => (What::Memfd, None),
+        call::PTRACE => (What::Ptrace, Some(second)),
+        call::WRITE_MEMORY => (What::WriteMemory, Some(first)),
+        call::LOAD_PROGRAM => (What::LoadProgram, Some(second)),
+        call::LOAD_MODULE => (What::LoadModule, None),
+        call::MOUNT => (What::Mount, Some(first)),
+        call::MOVE_MOUNT | call::PIVOT_ROOT => (What::Mount, None),
+        call::UNMOUNT => (What::Unmount, Some(first)),
+        call::UNSHARE | call::SETNS => (What::Namespace, Some(first)),
+        call::BECOME => (What::BecomeRoot, None),
+        call::CHMOD | call::FCHMOD | call::FCHMODAT => (What::Chmod, Some(first)),
+        call::RENAME | call::RENAMEAT => (What::Rename, None),
+        call::UNLINK | call::UNLINKAT => (What::Unlink, None),
+        call::IO_URING => (What::IoUring, Some(first)),
+        _ => return None,
+    };
+    Some(Call { what, path: file, target: begun(target?, elsewhere & 2 != 0), number, compat })
+}
+
+/// A path as asked for. One that starts from a folder that is not known begins with `...` instead of a slash.
+fn begun(text: &[u8], elsewhere: bool) -> Bytes {
+    if !elsewhere || text.is_empty() || text.starts_with(b"/") {
+        return Bytes::from(text);
+    }
+    Bytes([b".../", text].concat())
+}
+
 fn image(rest: &mut Rest<'_>, boot: BootId) -> Option<Image> {
     let parent = rest.process(boot)?;
     let inode = rest.u64()?;
-    let [device, links, uid, gid, login_uid] = rest.words()?;
-    let [pid, mnt, net, user, cuts] = rest.words()?;
+    let cgroup_id = rest.u64()?;
+    let changed = i64::from_ne_bytes(rest.array()?);
+    let [changed_ns, device, links] = rest.words()?;
+    let [uid, real_uid, gid, login_uid] = rest.words()?;
+    let [pid, mnt, net, user, flags] = rest.words()?;
     let lengths: [u16; 5] = [rest.u16()?, rest.u16()?, rest.u16()?, rest.u16()?, rest.u16()?];
     rest.take(6)?;
     let name = rest.name()?;
     let [filename, args, executable, directory, cgroup] =
         lengths.map(|length| rest.take(usize::from(length)));
-    let is_cut = |bit| cuts & bit != 0;
+    let has = |bit| flags & bit != 0;
+    let told = has(flag::CGROUP_TOLD);
+    let executable = path(executable?, has(flag::EXECUTABLE_CUT));
     Some(Image {
         parent,
         name,
-        executable: path(executable?, is_cut(cut::EXECUTABLE)),
+        executable,
         filename: Bytes::from(filename?),
         args: nul_separated(args?, MOST_ARGS).strings,
-        args_cut: is_cut(cut::ARGS),
-        working_directory: path(directory?, is_cut(cut::DIRECTORY)),
+        args_cut: has(flag::ARGS_CUT),
+        working_directory: path(directory?, has(flag::DIRECTORY_CUT)),
         inode,
         device,
+        changed: (changed_ns != NONE)
+            .then(|| Timestamp::new(changed, changed_ns.try_into().ok()?).ok())
+            .flatten(),
         links: (links != NONE).then_some(links),
         uid,
+        real_uid: (real_uid != NONE && real_uid != uid).then_some(real_uid),
         gid,
         login_uid: (login_uid != NONE).then_some(login_uid),
-        cgroup: path(cgroup?, is_cut(cut::CGROUP)),
+        cgroup: if told { Bytes::default() } else { path(cgroup?, has(flag::CGROUP_CUT)) },
+        cgroup_id: (cgroup_id != 0).then_some(cgroup_id),
+        sha256: None,
+        size: None,
+        hold: if has(flag::HELD) {
+            Some(Hold::Stopped)
+        } else {
+            has(flag::NOT_HELD).then_some(Hold::Refused)
+        },
         namespaces: Namespaces { pid, mnt, net, user },
     })
 }
@@ -131,8 +202,12 @@ impl<'a> Rest<'a> {
         self.array().map(u64::from_ne_bytes)
     }
 
-    fn words(&mut self) -> Option<[u32; 5]> {
-        Some([self.u32()?, self.u32()?, self.u32()?, self.u32()?, self.u32()?])
+    fn words<const N: usize>(&mut self) -> Option<[u32; N]> {
+        let mut words = [0; N];
+        for word in &mut words {
+            *word = self.u32()?;
+        }
+        Some(words)
     }
 
     fn port(&mut self) -> Option<u16> {

@@ -11,11 +11,14 @@ fn header(kind: u32) -> Vec<u8> {
     record
 }
 
-fn exec(texts: [&[u8]; 5], cuts: u32) -> Vec<u8> {
+fn exec(texts: [&[u8]; 5], flags: u32) -> Vec<u8> {
     let mut record = header(kind::EXEC);
     record.extend([20_000_000_u64.to_ne_bytes().as_slice(), &[1, 0, 0, 0, 0, 0, 0, 0]].concat());
     record.extend(77_u64.to_ne_bytes());
-    record.extend([8 << 20 | 1, NONE, 1000, 1001, NONE, 1, 2, 3, 4, cuts].map(u32::to_ne_bytes).concat());
+    record.extend([99_u64, 1_600_000_000].map(u64::to_ne_bytes).concat());
+    record.extend(
+        [5, 8 << 20 | 1, NONE, 1000, 33, 1001, NONE, 1, 2, 3, 4, flags].map(u32::to_ne_bytes).concat(),
+    );
     record.extend(texts.map(|text| u16::try_from(text.len()).unwrap().to_ne_bytes()).concat());
     record.extend([0; 6]);
     record.extend(b"x\0zzzzzzzzzzzzzz");
@@ -38,7 +41,17 @@ fn an_exec_is_told_whole() {
     assert_eq!(image.cgroup, Bytes::from("/kube/pod"));
     assert_eq!(image.args, [Bytes::from("x"), Bytes::from("-v")]);
     assert_eq!((image.links, image.login_uid, image.device), (None, None, 8 << 20 | 1));
-    assert_eq!((image.uid, image.gid, image.namespaces.user), (1000, 1001, 4));
+    assert_eq!((image.uid, image.real_uid, image.gid, image.namespaces.user), (1000, Some(33), 1001, 4));
+    assert_eq!(image.changed, Timestamp::new(1_600_000_000, 5).ok());
+    assert_eq!((image.cgroup_id, image.hold), (Some(99), None));
+}
+
+#[test]
+fn a_cgroup_that_was_told_before_has_no_path_and_a_held_process_says_so() {
+    let record = exec([b"./x", b"x\0", b"x\0", b"", b""], flag::CGROUP_TOLD | flag::HELD);
+    let Action::Exec(image) = decode(&record, FRAME).unwrap().action else { panic!() };
+    assert_eq!((image.cgroup, image.cgroup_id), (Bytes::default(), Some(99)));
+    assert_eq!(image.hold, Some(Hold::Stopped));
 }
 
 #[test]

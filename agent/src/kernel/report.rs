@@ -23,6 +23,8 @@ pub struct Report {
     pub refused_fields: Vec<String>,
     /// Each program.
     pub programs: Vec<ProgramReport>,
+    /// Numbers of the maps in the kernel, by name (`bpftool map show id N`).
+    pub maps: BTreeMap<String, u32>,
 }
 
 /// One program.
@@ -38,6 +40,8 @@ pub struct ProgramReport {
     pub instead: Option<&'static str>,
     /// What became of it.
     pub fate: Fate,
+    /// Its number in the kernel while it runs (`bpftool prog show id N`).
+    pub id: Option<u32>,
     /// What the self-check found: what was compared, or why it could not be.
     pub self_check: Option<String>,
 }
@@ -48,6 +52,8 @@ pub struct ProgramReport {
 pub enum Fate {
     /// It runs, and the self-check agreed with /proc as far as it could look.
     Attached,
+    /// It is loaded; a thread is about to attach it.
+    Attaching,
     /// It does not run, and why.
     Missing(String),
     /// It ran, disagreed with /proc in this, and was taken off.
@@ -68,8 +74,12 @@ impl Report {
             Fate::Missing(_) if program.instead.is_some() => None,
             Fate::Missing(reason) => Some(format!("not seen: {} ({reason})", program.shows)),
             Fate::Detached(reason) => Some(format!("not believed: {} ({reason})", program.shows)),
-            Fate::Attached | Fate::Unneeded => None,
+            Fate::Attached | Fate::Attaching | Fate::Unneeded => None,
         };
-        self.programs.iter().filter_map(words).collect()
+        let mut spots: Vec<String> = self.programs.iter().filter_map(words).collect();
+        if self.programs.iter().any(|program| program.fate == Fate::Attaching) {
+            spots.push("not seen yet: some of what processes ask the kernel for (being attached)".to_owned());
+        }
+        spots
     }
 }

@@ -69,7 +69,7 @@ fn stats(proc_root: &Path, refused: &mut Vec<String>) -> Vec<Stat> {
 fn image(folder: &Path, stat: &Stat, parent: Option<ProcessId>) -> io::Result<Image> {
     let status = Status::parse(&read(&folder.join("status"))?).map_err(io::Error::other)?;
     let args = nul_separated(&read(&folder.join("cmdline"))?, ARGS_BYTES);
-    let [_, uid, ..] = status.uids;
+    let [real_uid, uid, ..] = status.uids;
     let [_, gid, ..] = status.gids;
     // A kernel thread has no executable, and a process that is just ending none any more.
     let file = known_attributes(&folder.join("exe")).ok();
@@ -89,10 +89,16 @@ fn image(folder: &Path, stat: &Stat, parent: Option<ProcessId>) -> io::Result<Im
         inode: file.map_or(0, |file| file.inode),
         device: file.map_or(0, |file| file.device),
         links: file.map(|file| file.links),
+        changed: file.and_then(|file| file.changed),
         uid,
+        real_uid: Some(real_uid).filter(|&real| real != uid),
         gid,
         login_uid: login_uid.filter(|&uid| uid != u32::MAX),
         cgroup: read(&folder.join("cgroup")).ok().and_then(|text| unified_path(&text)).unwrap_or_default(),
+        cgroup_id: None,
+        sha256: None,
+        size: None,
+        hold: None,
         namespaces: namespaces(folder),
     })
 }

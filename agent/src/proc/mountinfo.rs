@@ -8,6 +8,8 @@ use crate::text::Bytes;
 pub struct Mount {
     /// Its number, as in `fdinfo`.
     pub id: u32,
+    /// The number of the mount it lies on.
+    pub parent: u32,
     /// `st_dev` of the files on it, major and minor (a subvolume's may differ).
     pub device: (u32, u32),
     /// What of the file system is mounted.
@@ -84,7 +86,8 @@ impl Mount {
 fn mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ');
     let id = decimal(fields.next()?)?;
-    let device = fields.nth(1)?;
+    let parent = decimal(fields.next()?)?;
+    let device = fields.next()?;
     let colon = device.iter().position(|&byte| byte == b':')?;
     let device = (decimal(device.get(..colon)?)?, decimal(device.get(colon + 1..)?)?);
     let (root, point) = (fields.next()?, fields.next()?);
@@ -93,6 +96,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let (kind, source) = (fields.next()?, fields.next()?);
     Some(Mount {
         id,
+        parent,
         device,
         root: unescape(root),
         point: unescape(point),
@@ -131,6 +135,7 @@ mod tests {
             1 0 0:2 / / rw - rootfs none rw\nbroken\n2 0 0:2 / /x rw shared:1\n";
         let all = mounts(text);
         assert_eq!(all.len(), 2);
+        assert_eq!((all[0].id, all[0].parent), (36, 35));
         assert_eq!((all[0].id, all[0].device, &all[0].point), (36, (98, 0), &Bytes::from("/a b\\")));
         assert!(all[0].is_remote() && !all[1].is_remote());
     }

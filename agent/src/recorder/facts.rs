@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Error;
 use crate::capture::job::{Facts, Job, Places};
 use crate::config::Config;
-use crate::event::{BootId, ProcessId};
+use crate::event::{BootId, Event, ProcessId};
 use crate::kernel;
 use crate::text::Bytes;
 use crate::trigger::Trigger;
@@ -50,6 +50,8 @@ pub struct Sight {
     pub probe: Value,
     /// Events attempted, kept and lost.
     pub counts: Value,
+    /// Gaps and losses that touch the window.
+    pub gaps: Vec<Event>,
 }
 
 impl Host {
@@ -95,6 +97,7 @@ impl Host {
             initial_pid_namespace: self.initial_pid_namespace,
             probe: sight.probe,
             counts: sight.counts,
+            gaps: sight.gaps,
             changes: Vec::new(),
         }
     }

@@ -15,6 +15,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Helper {
     name: &'static str,
     arguments: Vec<OsString>,
+    /// Whether it has something to do when the recorder has ended.
+    survives: bool,
     child: Option<Child>,
     started: Option<Instant>,
     /// Killed, and not seen to have ended yet.
@@ -24,7 +26,12 @@ pub(super) struct Helper {
 impl Helper {
     /// A helper that does not run yet.
     pub(super) fn new(name: &'static str, arguments: Vec<OsString>) -> Self {
-        Self { name, arguments, child: None, started: None, ended: Vec::new() }
+        Self { name, arguments, survives: false, child: None, started: None, ended: Vec::new() }
+    }
+
+    /// One that sees the recorder's end and outlives it.
+    pub(super) fn survivor(name: &'static str) -> Self {
+        Self { survives: true, ..Self::new(name, Vec::new()) }
     }
 
     /// Starts it, unless it was started a moment ago; the recorder's end of the channel.
@@ -56,7 +63,12 @@ impl Helper {
         let mut arguments = vec![OsStr::new(self.name)];
         arguments.extend(self.arguments.iter().map(OsString::as_os_str));
         let descriptors: Vec<OwnedFd> = [theirs.into()].into_iter().chain(descriptor).collect();
-        match spawn::ourselves(&arguments, &descriptors, Stdio::null(), Stdio::null()) {
+        let started = if self.survives {
+            spawn::survivor(&arguments, &descriptors)
+        } else {
+            spawn::ourselves(&arguments, &descriptors, Stdio::null(), Stdio::null())
+        };
+        match started {
             Ok(child) => self.child = Some(child),
             Err(failure) => {
                 tracing::error!("the {} cannot be started: {failure}", self.name);
@@ -72,7 +84,7 @@ impl Helper {
     }
 
     /// Kills it. One that hangs in the kernel cannot be waited for: it is looked after at the next start.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if let Some(mut child) = self.child.take() {
             if let Err(failure) = child.kill() {
                 tracing::warn!("the old {} cannot be killed: {failure}", self.name);

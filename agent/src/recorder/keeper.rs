@@ -8,13 +8,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::compactor::Compactor;
-use crate::event::{Action, Agent, BootId, Event, Gap, Loss, ProcessId, Source};
+use crate::event::{Action, Agent, BootId, Event, Gap, Image, Loss, ProcessId, Source};
+use crate::history::gaps;
 use crate::history::retain::Retained;
 use crate::history::segment;
+use crate::history::sieve::Sieve;
 use crate::history::stash::{Kept, Stash};
 use crate::history::tree::{Bounds, Tree};
 use crate::history::writer::{Lost, Writer};
 use crate::ipc;
+use crate::text::Bytes;
 
 /// The most events that are read back at a start: the newest, enough for the tree in memory.
 const RESTORE_EVENTS: u64 = 60_000;
@@ -30,10 +33,14 @@ pub(super) struct Counts {
     pub(super) events: u64,
     /// Of these, lost because the history could not be written.
     pub(super) history_lost: u64,
+    /// Calls of the probe's that are not kept: renames, chmods and deletions of what was never run, root that stays root.
+    pub(super) sifted: u64,
     /// Executables that are in the stash (each process counts).
     pub(super) stashed: u64,
     /// Executables that could not be taken, mostly because the process was gone already.
     pub(super) stash_missed: u64,
+    /// Executables that were left out on purpose.
+    pub(super) stash_skipped: u64,
 }
 
 /// Losses that are not yet in the history.
@@ -55,6 +62,8 @@ pub(super) struct Keeper {
     proc: PathBuf,
     own: ProcessId,
     history: Writer,
+    gaps: gaps::Log,
+    sieve: Sieve,
     folder: PathBuf,
     compactor: Compactor,
     missed: Unsaid,
@@ -67,8 +76,10 @@ impl Keeper {
     /// Reads back what an earlier recorder wrote. `own` is the recorder's process.
     pub(super) fn restore(
         history: &Path,
+        gaps: gaps::Log,
         proc: &Path,
         own: ProcessId,
+        stash: Stash,
         now: Timestamp,
     ) -> Result<Self, segment::Error> {
         let writer = Writer::new(history)?;
@@ -83,11 +94,13 @@ impl Keeper {
         })?;
         let mut keeper = Self {
             tree,
-            stash: Stash::default(),
+            stash,
             counts: Counts::default(),
             proc: proc.to_owned(),
             own,
             history: writer,
+            gaps,
+            sieve: Sieve::default(),
             folder: history.to_owned(),
             compactor: Compactor::default(),
             tried: None,
@@ -97,7 +110,7 @@ impl Keeper {
         if let Some(since) = last.filter(|since| *since < now) {
             let reason = "no recorder ran between the last event and this start".to_owned();
             let gap = keeper.own_event(now, Action::Gap(Gap { since, reason }));
-            keeper.take(&gap, &mut |_| {});
+            keeper.take(gap, &mut |_| {});
         }
         Ok(keeper)
     }
@@ -117,20 +130,47 @@ impl Keeper {
     ) {
         let agent = Agent { state: state.to_owned(), detail: detail.to_owned(), counts };
         let event = self.own_event(Timestamp::now(), Action::Agent(agent));
-        self.take(&event, watch);
+        self.take(event, watch);
     }
 
     /// Takes in one event.
-    pub(super) fn take(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
-        self.keep(event, watch);
-        let image = match &event.action {
-            Action::Exec(image) => image,
+    pub(super) fn take(&mut self, mut event: Event, watch: &mut dyn FnMut(&Event)) {
+        let mut later = Vec::new();
+        match &mut event.action {
+            Action::Call(_) => return self.take_call(event, watch),
+            Action::Exec(image) => {
+                // What was done to the file before it was run is of interest from now on.
+                let before = self.sieve.exec(image);
+                later = self.stash.take(&self.proc, event.process, image);
+                self.counts.stashed = self.counts.stashed.saturating_add(name_content(image, &mut later));
+                for before in before {
+                    self.counts.sifted = self.counts.sifted.saturating_sub(1);
+                    self.keep(&before, watch);
+                }
+            }
             // A kernel thread has no executable that could be missed.
-            Action::Running(image) if image.inode != 0 || !image.executable.is_empty() => image,
-            _ => return,
-        };
-        if let Some(kept) = self.stash.take(&self.proc, event.process, image) {
+            Action::Running(image) if image.inode != 0 || !image.executable.is_empty() => {
+                later = self.stash.take(&self.proc, event.process, image);
+            }
+            Action::Exit(_) => self.stash.ended(event.process.pid),
+            _ => {}
+        }
+        self.keep(&event, watch);
+        for kept in later {
             self.stashed(kept, watch);
+        }
+    }
+
+    fn take_call(&mut self, mut event: Event, watch: &mut dyn FnMut(&Event)) {
+        let Action::Call(call) = &mut event.action else { return };
+        let image = self.tree.get(&event.process).and_then(|node| node.image());
+        let uid = image.map(|image| image.uid);
+        call.joined(image.map_or(&Bytes::default(), |image| &image.working_directory));
+        let call = call.clone();
+        if self.sieve.call(&event, &call, uid) {
+            self.keep(&event, watch);
+        } else {
+            self.counts.sifted = self.counts.sifted.saturating_add(1);
         }
     }
 
@@ -176,21 +216,39 @@ impl Keeper {
         self.tree.apply(event);
         watch(event);
         self.counts.events = self.counts.events.saturating_add(1);
+        self.note_gap(event);
         let outcome = self.history.append(event, Instant::now());
         self.count_unwritten(outcome);
     }
 
+    /// Gaps and losses that touch the time from `since` to `until`.
+    pub(super) fn gaps(&self, since: Timestamp, until: Timestamp) -> Vec<Event> {
+        self.gaps.within(since, until)
+    }
+
+    fn note_gap(&mut self, event: &Event) {
+        if let Err(failure) = self.gaps.add(event) {
+            tracing::error!("{failure}; it is in the history only");
+        }
+    }
+
+    /// A time without sight that ends now.
+    pub(super) fn gap(&mut self, since: Timestamp, reason: String, watch: &mut dyn FnMut(&Event)) {
+        let event = self.own_event(Timestamp::now(), Action::Gap(Gap { since, reason }));
+        self.take(event, watch);
+    }
+
     fn stashed(&mut self, kept: Kept, watch: &mut dyn FnMut(&Event)) {
+        let now = Timestamp::now();
+        let by_agent = |process, action| Event { time: now, source: Source::Agent, process, action };
         match kept {
             Kept::Yes(process, stashed) => {
                 self.counts.stashed = self.counts.stashed.saturating_add(1);
-                let event = Event {
-                    time: Timestamp::now(),
-                    source: Source::Agent,
-                    process,
-                    action: Action::Stash(stashed),
-                };
-                self.keep(&event, watch);
+                self.keep(&by_agent(process, Action::Stash(stashed)), watch);
+            }
+            Kept::Skipped(process, skipped) => {
+                self.counts.stash_skipped = self.counts.stash_skipped.saturating_add(1);
+                self.keep(&by_agent(process, Action::Skip(skipped)), watch);
             }
             Kept::No(process, executable, reason) => {
                 self.counts.stash_missed = self.counts.stash_missed.saturating_add(1);
@@ -226,7 +284,10 @@ impl Keeper {
         let written = events.iter().try_for_each(|event| self.history.append(event, now));
         // Only what is written has been said; otherwise it is counted with the next one.
         match written.and_then(|()| self.history.seal_frame(now)) {
-            Ok(()) => events.iter().for_each(watch),
+            Ok(()) => events.iter().for_each(|event| {
+                self.note_gap(event);
+                watch(event);
+            }),
             Err((unwritten, failure)) => {
                 let others = unwritten.saturating_sub(2);
                 self.unwritten.add_since(since, count.saturating_add(others), failure.to_string());
@@ -237,6 +298,7 @@ impl Keeper {
 
     fn keep_own(&mut self, event: &Event, watch: &mut dyn FnMut(&Event)) {
         watch(event);
+        self.note_gap(event);
         let outcome = self.history.append(event, Instant::now());
         self.count_unwritten(outcome);
     }
@@ -261,6 +323,16 @@ impl Unsaid {
     }
 }
 
+/// An executable that is in the stash already is told with the exec itself; how many were (one, or none).
+fn name_content(image: &mut Image, kept: &mut Vec<Kept>) -> u64 {
+    let is_it = |kept: &Kept| matches!(kept, Kept::Yes(_, stashed) if stashed.executable == image.executable);
+    let Some(Kept::Yes(_, stashed)) = kept.iter().position(is_it).map(|at| kept.swap_remove(at)) else {
+        return 0;
+    };
+    (image.sha256, image.size) = (Some(stashed.sha256), Some(stashed.size));
+    1
+}
+
 /// The recorder's own identity: its start time is read from /proc, so that it is the one the probe sees.
 pub(super) fn own_process(proc: &Path, boot: BootId) -> ProcessId {
     let start = std::fs::read(proc.join("self/stat"))
@@ -273,8 +345,7 @@ pub(super) fn own_process(proc: &Path, boot: BootId) -> ProcessId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Exit, Image};
-    use crate::text::Bytes;
+    use crate::event::Exit;
 
     fn own() -> ProcessId {
         ProcessId { boot: BootId([1; 16]), pid: std::process::id(), start: 1 }
@@ -283,6 +354,10 @@ mod tests {
     fn event(second: i64, action: Action) -> Event {
         let process = ProcessId { boot: BootId([1; 16]), pid: 4_000_000, start: 5 };
         Event { time: Timestamp::from_second(second).unwrap(), source: Source::Scan, process, action }
+    }
+
+    fn log(folder: &tempfile::TempDir) -> gaps::Log {
+        gaps::Log::open(gaps::path(folder.path())).unwrap()
     }
 
     fn history(folder: &Path) -> Vec<Event> {
@@ -298,10 +373,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let proc = Path::new("/proc");
         let image = Image { executable: Bytes::from("/tmp/x"), ..Image::default() };
-        let mut first =
-            Keeper::restore(folder.path(), proc, own(), Timestamp::from_second(1).unwrap()).unwrap();
-        first.take(&event(10, Action::Exec(Box::new(image))), &mut |_| {});
-        first.take(&event(11, Action::Exit(Exit { code: 7, signal: 0 })), &mut |_| {});
+        let mut first = Keeper::restore(
+            folder.path(),
+            log(&folder),
+            proc,
+            own(),
+            Stash::default(),
+            Timestamp::from_second(1).unwrap(),
+        )
+        .unwrap();
+        first.take(event(10, Action::Exec(Box::new(image))), &mut |_| {});
+        first.take(event(11, Action::Exit(Exit { code: 7, signal: 0 })), &mut |_| {});
         first.flush(&mut |_| {});
         let lost = history(folder.path()).into_iter().find_map(|event| match event.action {
             Action::Loss(loss) => Some(loss),
@@ -311,7 +393,8 @@ mod tests {
         assert_eq!((lost.place.as_str(), lost.count), ("stash", 1));
 
         let now = Timestamp::now();
-        let mut second = Keeper::restore(folder.path(), proc, own(), now).unwrap();
+        let mut second =
+            Keeper::restore(folder.path(), log(&folder), proc, own(), Stash::default(), now).unwrap();
         second.flush(&mut |_| {});
         let id = event(0, Action::Exit(Exit { code: 0, signal: 0 })).process;
         let node = second.tree.get(&id).expect("the dead process");

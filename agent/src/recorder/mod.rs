@@ -5,14 +5,19 @@
 
 mod captures;
 mod compactor;
+mod descriptors;
 mod door;
 pub mod facts;
+mod gate;
 mod helper;
 mod keeper;
 mod local;
 mod record;
 mod sight;
 mod status;
+mod thaw;
+mod vigil;
+mod yielding;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -36,7 +41,7 @@ use crate::{history, ipc, kernel};
 /// How long a stop waits for the stasher; systemd gives a service 90 s.
 const STOP: Duration = Duration::from_secs(20);
 /// How long the ring is left alone while events come: they are drained together, without a wake-up each.
-const BUSY: Duration = Duration::from_millis(5);
+const BUSY: Duration = Duration::from_millis(10);
 /// How long nothing may come until the next event has to wake us.
 const QUIET: Duration = Duration::from_millis(50);
 /// The longest sleep: the history's frame has to be sealed in time.
@@ -67,6 +72,9 @@ pub enum Error {
     /// The boot's identity.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// The list of gaps.
+    #[error(transparent)]
+    Gaps(#[from] history::gaps::Error),
     /// The store.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -122,7 +130,7 @@ impl Recorder {
         let store = config.paths.bundles();
         crate::store::Store::open(&store)?;
         let clients = local::Clients::listen(&config.paths.socket)?;
-        let mut sight = sight::Sight::open(&config, facts.boot)?;
+        let mut sight = sight::Sight::open(&config, &facts, wake.clone())?;
         let records = config.paths.state.join("captures");
         let captures = captures::Captures::open(&store, &records, &config.captures, key, wake.clone())
             .map_err(io(format!("open the store {}", store.display())))?;
@@ -166,23 +174,23 @@ impl Recorder {
     }
 
     fn wait(&self) -> io::Result<()> {
+        // While events come, an ordinary one wakes nobody: they are taken together at the end of this time.
         let busy = self.quiet_since.elapsed() <= QUIET;
-        if busy {
-            // The ring is not among what wakes us: its events are taken together at the end of this time.
-            return self.poll(BUSY, false);
-        }
-        self.poll(IDLE, true)
+        if busy { self.poll(BUSY, false) } else { self.poll(IDLE, true) }
     }
 
-    fn poll(&self, timeout: Duration, with_ring: bool) -> io::Result<()> {
+    fn poll(&self, timeout: Duration, quiet: bool) -> io::Result<()> {
         let mut all = vec![self.signals.as_fd(), self.wake.as_fd()];
-        all.extend(self.sight.descriptors(with_ring));
+        all.extend(self.sight.descriptors(quiet));
         all.extend(self.clients.descriptors());
         all.extend(self.door.descriptor());
         let mut set: Vec<PollFd<'_>> = all.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let timeout = PollTimeout::from(u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX));
         match poll(&mut set, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            // Somebody has lowered our limit of descriptors below what we have open (poll(2)): look without waiting for
+            // a sign, rather than not at all.
+            Err(nix::errno::Errno::EINVAL) => std::thread::sleep(BUSY),
             Err(failure) => return Err(failure.into()),
         }
         // What it counts is found by looking; EAGAIN says that nobody woke us.
@@ -200,6 +208,7 @@ impl Recorder {
 
     fn retain(&mut self) {
         self.retained = Instant::now();
+        self.sight.read_accounts(&self.config);
         let kept = &self.config.history;
         self.sight.keeper.retain(kept.bytes, kept.hours, Timestamp::now());
     }

@@ -31,6 +31,7 @@ fn job(number: u128, key: Option<&str>) -> Job {
             config_sha256: String::new(),
             initial_pid_namespace: false,
             probe: json!(null),
+            gaps: Vec::new(),
             counts: json!(null),
             changes: Vec::new(),
         },

@@ -127,7 +127,10 @@ impl Recorder {
         self.flush();
         let targets = resolve::resolve(&trigger, &self.sight.keeper.tree, now);
         let targets = targets.into_iter().map(|found| found.process).collect();
-        let sight = Sight { probe: self.sight.report(), counts: self.sight.counts() };
+        let hours = i64::try_from(self.config.capture.history_hours).unwrap_or(i64::MAX).min(100_000);
+        let since = now.checked_sub(jiff::SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MIN);
+        let gaps = self.sight.gaps(since, now);
+        let sight = Sight { probe: self.sight.report(), counts: self.sight.counts(), gaps };
         let job = self.facts.job(&self.config, Reason { trigger, raw, targets }, sight, now);
         self.captures.order(Order { job, directory, message })
     }
@@ -148,7 +151,9 @@ impl Recorder {
             "boot": self.facts.boot,
             "sight": self.sight.words(),
             "probe": self.sight.report(),
+            "gate": self.sight.gate_report(),
             "counts": self.sight.counts(),
+            "gaps": self.sight.gaps(self.started, Timestamp::now()),
             "processes": self.sight.keeper.tree.len(),
             "captures": { "running": running, "waiting": waiting },
             "door": { "open": self.door.is_well(), "pid": self.door.pid(), "listen": self.config.door.enabled.then_some(self.config.door.listen) },

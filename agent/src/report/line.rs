@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use jiff::Timestamp;
 
+use crate::event::call::{Call, What};
 use crate::event::{Action, Event, Image};
 use crate::text::Bytes;
 
@@ -24,9 +25,23 @@ pub fn event(event: &Event) -> String {
         Action::Accept(flow) => ("accept", format!("tcp from {} at {}", peer(flow.remote), peer(flow.local))),
         Action::Listen(flow) => ("listen", format!("tcp at {}", peer(flow.local))),
         Action::Datagram(flow) => ("datagram", format!("udp to {}", peer(flow.remote))),
+        Action::Close(closed) => (
+            "close",
+            format!(
+                "tcp with {}, {} bytes out, {} in",
+                peer(closed.flow.remote),
+                closed.sent,
+                closed.received
+            ),
+        ),
+        Action::Question(asked) => {
+            ("question", format!("{} (type {}) to {}", asked.name, asked.kind, peer(asked.flow.remote)))
+        }
+        Action::Call(call) => ("call", asked(call)),
         Action::Stash(kept) => {
             ("stash", format!("{} sha256 {} ({} bytes)", kept.executable, kept.sha256, kept.size))
         }
+        Action::Skip(skipped) => ("skip", format!("{} ({})", skipped.executable, skipped.reason)),
         // The process is in the history; only its file is not in the stash.
         Action::Loss(loss) if loss.place == "stash" => {
             ("missed", format!("{} executable(s) since {}: {}", loss.count, time(loss.since), loss.detail))
@@ -68,6 +83,27 @@ pub fn command(args: &[Bytes]) -> String {
 /// How a process ended, in words.
 pub fn ending(code: u8, signal: u8) -> String {
     if signal == 0 { format!("exit code {code}") } else { format!("killed by signal {signal}") }
+}
+
+fn asked(call: &Call) -> String {
+    let Call { path, target, .. } = call;
+    let number = call.number.unwrap_or(0);
+    let words = match call.what {
+        What::Memfd => format!("file in memory {path}"),
+        What::Ptrace => format!("traces pid {number}"),
+        What::WriteMemory => format!("wrote into the memory of pid {number}"),
+        What::LoadProgram => format!("loaded the BPF program {path} (id {number})"),
+        What::LoadModule => format!("loaded the kernel module {path}"),
+        What::Mount => format!("mounted {path} at {target}"),
+        What::Unmount => format!("took the mount {path} off"),
+        What::Namespace => format!("other namespaces (flags {number:#x})"),
+        What::BecomeRoot => "became root".to_owned(),
+        What::Chmod => format!("made executable (mode {number:o}) {path}"),
+        What::Rename => format!("renamed {path} to {target}"),
+        What::Unlink => format!("deleted {path}"),
+        What::IoUring => "set up an io_uring".to_owned(),
+    };
+    if call.compat { format!("{words} (32-bit call)") } else { words }
 }
 
 fn program(image: &Image) -> String {

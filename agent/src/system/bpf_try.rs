@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "bpf(2) has no safe wrapper for a program of two instructions")]
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::kernel;
 
@@ -80,6 +80,13 @@ fn attempt(kind: u32, attach_type: u32, function: &str) -> Result<(), String> {
     let open = Open { program: program_number, ..Open::default() };
     // The link is closed, and with it the program taken off, at the end of this line.
     bpf(BPF_RAW_TRACEPOINT_OPEN, &open).map(drop).map_err(|failure| format!("attaching: {failure}"))
+}
+
+/// Attaches a loaded program to the function it was loaded for; it is taken off when the descriptor is closed. Takes as
+/// long as every cpu needs to pass through the kernel once: some ten milliseconds, or seconds on an emulated machine.
+pub fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let program = u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?;
+    bpf(BPF_RAW_TRACEPOINT_OPEN, &Open { program, ..Open::default() })
 }
 
 fn address<T>(pointer: *const T) -> u64 {

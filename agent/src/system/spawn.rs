@@ -19,6 +19,20 @@ pub fn ourselves(
     stdin: Stdio,
     stdout: Stdio,
 ) -> io::Result<Child> {
+    start(arguments, descriptors, [stdin, stdout], true)
+}
+
+/// The same, for a helper that has something to do after our end: it sees it by its channel.
+pub fn survivor(arguments: &[&OsStr], descriptors: &[OwnedFd]) -> io::Result<Child> {
+    start(arguments, descriptors, [Stdio::null(), Stdio::null()], false)
+}
+
+fn start(
+    arguments: &[&OsStr],
+    descriptors: &[OwnedFd],
+    [stdin, stdout]: [Stdio; 2],
+    dies_with_us: bool,
+) -> io::Result<Child> {
     let count = RawFd::try_from(descriptors.len()).map_err(io::Error::other)?;
     // Copies above every target, so that no dup2 overwrites one that is still to come.
     let above: Vec<OwnedFd> = descriptors
@@ -40,7 +54,7 @@ pub fn ourselves(
                     return Err(io::Error::last_os_error());
                 }
             }
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) < 0 {
+            if dies_with_us && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) < 0 {
                 return Err(io::Error::last_os_error());
             }
             Ok(())

@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use jiff::Timestamp;
+
 /// What a file is, without asking its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
@@ -15,6 +17,8 @@ pub struct Attributes {
     pub device: u32,
     /// Names it has.
     pub links: u32,
+    /// When content, owner, mode or names were last changed.
+    pub changed: Option<Timestamp>,
 }
 
 /// The attributes of `path`, through a link of /proc such as `/proc/PID/exe`, which needs no lookup by name. A network
@@ -22,7 +26,7 @@ pub struct Attributes {
 pub fn known_attributes(path: &Path) -> io::Result<Attributes> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut found = MaybeUninit::<libc::statx>::zeroed();
-    let (flags, mask) = (libc::AT_STATX_DONT_SYNC, libc::STATX_INO | libc::STATX_NLINK);
+    let (flags, mask) = (libc::AT_STATX_DONT_SYNC, libc::STATX_INO | libc::STATX_NLINK | libc::STATX_CTIME);
     #[expect(unsafe_code, reason = "nix has no statx")]
     // SAFETY: `path` ends with a NUL and `found` has room for the structure; both outlive the call.
     let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, found.as_mut_ptr()) };
@@ -33,7 +37,10 @@ pub fn known_attributes(path: &Path) -> io::Result<Attributes> {
     // SAFETY: zeroed before and filled by the kernel; every bit pattern is valid.
     let found = unsafe { found.assume_init() };
     let device = found.stx_dev_major << 20 | found.stx_dev_minor;
-    Ok(Attributes { inode: found.stx_ino, device, links: found.stx_nlink })
+    let changed = (found.stx_mask & libc::STATX_CTIME != 0)
+        .then(|| Timestamp::new(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec.try_into().ok()?).ok())
+        .flatten();
+    Ok(Attributes { inode: found.stx_ino, device, links: found.stx_nlink, changed })
 }
 
 #[cfg(test)]

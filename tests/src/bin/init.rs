@@ -3,18 +3,23 @@
 //! Its words on the console are the verdict: `init: everything passed`, and then it switches the machine off.
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use e2e::agent::{self, Agent};
 use e2e::events::nothing_was_lost;
 use e2e::known::{self, Known};
+use e2e::{deeds, wait};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime, clock_settime};
 
 const AGENT: &str = "/afterimage";
 const LOG: &str = "/tmp/afterimage.log";
+const PATIENCE: Duration = Duration::from_secs(30);
 const MOUNTS: [(&str, &str, &str); 7] = [
     ("proc", "/proc", ""),
     ("sysfs", "/sys", ""),
@@ -29,7 +34,17 @@ const CONFIG: &str = "[captures]\nreserve_bytes = 33554432\n";
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
-    if arguments.next().as_deref() == Some("child") {
+    let role = arguments.next();
+    if role.as_deref() == Some("container") {
+        return match e2e::container::inside() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("container: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if role.as_deref() == Some("child") {
         return match known::child(arguments) {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
@@ -71,10 +86,17 @@ fn run() -> Result<()> {
     let program = Path::new(AGENT);
     let agent = step_with("the agent watches", || Agent::start(program, Path::new(LOG)))?;
     step("its self-check", || self_check(&agent))?;
+    step("file systems of containers", || e2e::container::is_watched(&agent, Path::new("/init")))?;
     let (accounts, bundle) = children(&agent)?;
+    step("the rest of the probe", || attached(&agent))?;
+    let did = Command::new("/deeds").arg("/tmp").current_dir("/tmp").output().context("do the deeds")?;
+    let said = String::from_utf8_lossy(&did.stderr);
+    let did = serde_json::from_slice(&did.stdout).with_context(|| format!("the deeds: {said}"))?;
+    step("frozen, and the clock set", || blinded(&agent))?;
     step("the agent stops", || agent.stop().map(|()| String::new()))?;
     let events = agent::history(program)?;
     step("nothing was lost", || nothing_was_lost(&events).map(|()| format!("{} events", events.len())))?;
+    step("what was asked of the kernel", || deeds::compare(&events, &did, "/tmp").map(|()| did.to_string()))?;
     for account in &accounts {
         step("compare with /proc", || {
             account.compare(&events).map(|()| format!("pid {}", account.seen.pid))
@@ -99,6 +121,46 @@ fn children(agent: &Agent) -> Result<(Vec<known::Account>, String)> {
         Ok(format!("{} bytes", fs::metadata(&path)?.len()))
     })?;
     Ok((vec![four.let_go()?, six.let_go()?, killed.kill()?], bundle))
+}
+
+/// Waits until no program is about to be attached: on an emulated machine each takes seconds.
+fn attached(agent: &Agent) -> Result<String> {
+    let mut last = usize::MAX;
+    wait::until("every program to be attached", PATIENCE * 10, || {
+        let status = agent.status()?;
+        let programs = status["probe"]["programs"].as_array().context("no programs")?;
+        let of = |state: &str| programs.iter().filter(|program| program["fate"]["state"] == state).count();
+        if of("attaching") != last {
+            last = of("attaching");
+            println!("init: {last} programs are about to be attached");
+        }
+        Ok((last == 0).then(|| format!("{} attached, {} missing", of("attached"), of("missing"))))
+    })
+}
+
+/// The agent's cgroup is frozen for three seconds, and the clock set forwards by ten minutes: both must be told.
+fn blinded(agent: &Agent) -> Result<String> {
+    let folder = Path::new("/sys/fs/cgroup/agent");
+    fs::create_dir(folder)?;
+    fs::write(folder.join("cgroup.procs"), agent.pid().to_string())?;
+    fs::write(folder.join("cgroup.freeze"), "1")?;
+    let begun = Instant::now();
+    wait::until("three seconds", PATIENCE, || Ok((begun.elapsed().as_secs() >= 3).then_some(())))?;
+    fs::write(folder.join("cgroup.freeze"), "0")?;
+    let stood = told(agent, "stood still for 3")?;
+    let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(now.tv_sec() + 600, now.tv_nsec()))?;
+    Ok(format!("{stood}; {}", told(agent, "set forwards by")?))
+}
+
+/// The message of the gap that has these words.
+fn told(agent: &Agent, words: &str) -> Result<String> {
+    wait::until(&format!("the gap: {words}"), PATIENCE, || {
+        let events = agent.history()?;
+        let gaps = events.iter().filter(|event| event["event.action"] == "gap");
+        let mut messages = gaps.filter_map(|event| event["message"].as_str());
+        Ok(messages.find(|message| message.contains(words)).map(str::to_owned))
+    })
 }
 
 /// What the probe says of itself, program by program.

@@ -58,13 +58,13 @@ fn initramfs(binaries: &Path) -> Result<PathBuf> {
     let plain = folder.join("initramfs.cpio");
     let mut archive =
         cpio::Archive::new(File::create(&plain).with_context(|| format!("make {}", plain.display()))?);
-    for name in ["dev", "proc", "sys", "run", "tmp", "etc", "var", "root"] {
+    for name in ["dev", "proc", "sys", "run", "tmp", "etc", "var", "root", "srv"] {
         archive.folder(name)?;
     }
     archive.device("dev/console", 5, 1)?;
     archive.device("dev/null", 1, 3)?;
-    for (name, file) in [("init", "init"), ("afterimage", "afterimage")] {
-        let path = binaries.join(file);
+    for name in ["init", "afterimage", "deeds"] {
+        let path = binaries.join(name);
         let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         archive.program(name, &content)?;
     }

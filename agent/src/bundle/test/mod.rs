@@ -140,6 +140,7 @@ pub(crate) fn job() -> Job {
             config_sha256: "00".repeat(32),
             initial_pid_namespace: false,
             probe: serde_json::json!({"attached": []}),
+            gaps: Vec::new(),
             counts: serde_json::json!({"lost": 0}),
             changes: Vec::new(),
         },

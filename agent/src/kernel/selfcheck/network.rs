@@ -7,7 +7,7 @@ use super::{Findings, Options, Trial, Verdict, identity};
 use crate::event::{Action, Event, ProcessId};
 
 /// The programs that tell of it.
-pub(super) const PROGRAMS: [&str; 6] = ["tcp", "accept", "accepted2", "accepted4", "udp4", "udp6"];
+pub(super) const PROGRAMS: [&str; 6] = ["tcp", "calls", "accepted2", "accepted4", "udp4", "udp6"];
 
 /// What was connected and sent, by the addresses that the kernel gave us.
 pub(super) struct Network {
@@ -62,7 +62,7 @@ impl Trial for Network {
         let acceptance = |name| (name, finding(accepted, "an accepted connection and its peer", listener));
         vec![
             ("tcp", finding(heard && connected, "a socket that listens and a connection to it", listener)),
-            acceptance("accept"),
+            acceptance("calls"),
             acceptance("accepted2"),
             acceptance("accepted4"),
             ("udp4", sent(self.datagram)),

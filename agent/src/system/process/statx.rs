@@ -23,6 +23,8 @@ pub(crate) struct Attributes {
     pub(crate) gid: u32,
     /// Bytes.
     pub(crate) size: u64,
+    /// Number of the mount it was reached by, as in `mountinfo`; `None` before Linux 5.8.
+    pub(crate) mount: Option<u64>,
     /// Last read, change of content, change of the inode, birth: seconds and nanoseconds since 1970.
     pub(crate) times: [Option<(i64, u32)>; 4],
 }
@@ -67,7 +69,7 @@ impl Attributes {
 pub(crate) fn statx(dir: impl AsFd, name: &CStr) -> io::Result<Attributes> {
     let flags =
         libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
-    let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+    let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME | libc::STATX_MNT_ID;
     let mut raw = MaybeUninit::<libc::statx>::zeroed();
     #[expect(unsafe_code, reason = "nix has no statx")]
     // SAFETY: the name ends with a NUL, the descriptor is open, and `raw` has room for what the kernel writes; all
@@ -88,6 +90,7 @@ pub(crate) fn statx(dir: impl AsFd, name: &CStr) -> io::Result<Attributes> {
         uid: raw.stx_uid,
         gid: raw.stx_gid,
         size: raw.stx_size,
+        mount: (raw.stx_mask & libc::STATX_MNT_ID != 0).then_some(raw.stx_mnt_id),
         times: [
             time(libc::STATX_ATIME, raw.stx_atime),
             time(libc::STATX_MTIME, raw.stx_mtime),

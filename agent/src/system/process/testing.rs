@@ -38,3 +38,14 @@ impl Drop for Reservation {
         }
     }
 }
+
+/// The beginning of `file`, mapped to be executed.
+pub(crate) fn map_executable(file: &std::fs::File) -> Reservation {
+    use std::os::fd::AsRawFd;
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE);
+    #[expect(unsafe_code, reason = "mmap")]
+    // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, file.as_raw_fd(), 0) };
+    assert_ne!(start, libc::MAP_FAILED);
+    Reservation(start, 4096)
+}

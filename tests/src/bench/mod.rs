@@ -1,0 +1,66 @@
+//! Measuring, in private worlds: `cargo xtask bench`.
+
+mod door;
+mod figure;
+mod kept;
+mod kernel_time;
+mod killed;
+mod load;
+mod ratio;
+mod record;
+mod watcher;
+
+use anyhow::{Context, Result, ensure};
+
+use self::figure::Figure;
+use crate::world;
+
+/// What is measured in one world.
+struct Part {
+    /// Its world's name, alone in the whole benchmark.
+    name: &'static str,
+    /// Measures; fails when it could not, not when a goal was missed.
+    measure: fn() -> Result<Vec<Figure>>,
+}
+
+/// The parts of `cargo xtask bench GROUP`, by group.
+const GROUPS: [(&str, &[Part]); 2] =
+    [("door", &[Part { name: "door", measure: door::measure }]), ("record", &record::PARTS)];
+
+/// Runs one group, or all; or only the part of this name.
+pub fn run_group(wanted: Option<&str>) -> Result<()> {
+    let is_wanted = |group: &str, part: &Part| wanted.is_none_or(|name| name == group || name == part.name);
+    let of_group = |(group, parts): &(&'static str, &'static [Part])| {
+        let group = *group;
+        parts.iter().filter(move |part| is_wanted(group, part))
+    };
+    let parts: Vec<&Part> = GROUPS.iter().flat_map(of_group).collect();
+    ensure!(!parts.is_empty(), "there is nothing called {wanted:?} to be measured");
+    run(&parts)?;
+    if world::name().is_none() && wanted != Some("door") {
+        println!("\n{}", record::LEFT_OUT);
+    }
+    Ok(())
+}
+
+/// One after the other, each in a world of its own, and a table at the end; in a world, the part it was made for.
+fn run(parts: &[&Part]) -> Result<()> {
+    if let Some(name) = world::name() {
+        let part = parts.iter().find(|part| part.name == name).context("a world for no part of this")?;
+        return world::enter(part.name, None, || figure::leave(&(part.measure)()?));
+    }
+    let mut figures = Vec::new();
+    for part in parts {
+        let results = tempfile::tempdir()?;
+        match world::enter(part.name, Some(results.path()), || Ok(()))
+            .and_then(|()| figure::collect(results.path()))
+        {
+            Ok(measured) => figures.extend(measured),
+            Err(error) => figures.push(Figure::missing(part.name, format!("{error:#}"))),
+        }
+    }
+    figure::print(&figures);
+    let failed = figures.iter().filter(|figure| figure.value.is_none()).count();
+    ensure!(failed == 0, "{failed} figure(s) could not be measured: the notes say why");
+    Ok(())
+}
