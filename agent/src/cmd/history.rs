@@ -122,6 +122,7 @@ fn print_events(
     chosen: Option<&HashSet<ProcessId>>,
 ) -> Result<Exit, Error> {
     let mut out = context.out();
+    let mut boot = None;
     for place in window.places(library, chosen) {
         let mut written = Ok(());
         let mut show = |event: Event| {
@@ -131,7 +132,10 @@ fn print_events(
                         .map_err(std::io::Error::from)
                         .and_then(|()| writeln!(out))
                 } else {
-                    writeln!(out, "{}", line::event(&event))
+                    let other =
+                        boot.replace(event.process.boot).is_some_and(|boot| boot != event.process.boot);
+                    let begun = if other { writeln!(out, "-- boot {}", event.process.boot) } else { Ok(()) };
+                    begun.and_then(|()| writeln!(out, "{}", line::event(&event)))
                 };
             }
         };
@@ -178,7 +182,12 @@ fn print_tree(
         context.print_json(&nodes)?;
     } else {
         let mut out = context.out();
-        tree::print(&nodes, tree::Style { colour: context.is_terminal() }, &|_| None, &mut out)?;
+        let now = crate::kernel::boot_id(&context.config.paths.proc).ok();
+        let remark = |node: &Node| {
+            let earlier = now.is_some_and(|boot| boot != node.id.boot) && node.exited.is_none();
+            earlier.then(|| "ended with an earlier boot".to_owned())
+        };
+        tree::print(&nodes, tree::Style { colour: context.is_terminal() }, &remark, &mut out)?;
         out.flush()?;
     }
     Ok(Exit::Done)

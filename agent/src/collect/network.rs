@@ -150,7 +150,7 @@ fn namespaces(context: &Context<'_>) -> BTreeMap<u32, ProcDir> {
 /// Looks through the descriptors of all living processes that the tree knows.
 fn owners(context: &Context<'_>, attempts: &Attempts<'_>) -> Owners {
     let mut owners = Owners::default();
-    for node in context.tree.nodes().filter(|node| node.exited.is_none()) {
+    for node in context.tree.nodes().filter(|node| node.lives_in(context.job.facts.boot)) {
         if attempts.late() || owners.descriptors >= ALL_FDS_MAX {
             owners.lacks.push("not all processes were asked for their descriptors".to_owned());
             break;

@@ -28,7 +28,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         .nodes()
         .map(|node| Row {
             node,
-            living: node.exited.is_none(),
+            living: node.lives_in(context.job.facts.boot),
             target: context.targets.contains(&node.id),
             scope: scope.get(&node.id).copied(),
         })

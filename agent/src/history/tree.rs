@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Action, Event, Exit, Flow, Image, ProcessId, Stashed};
+use crate::event::{Action, BootId, Event, Exit, Flow, Image, ProcessId, Stashed};
 
 /// Bounds of a tree in memory.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +75,11 @@ impl Node {
     /// What it runs, or ran last.
     pub fn image(&self) -> Option<&Image> {
         self.images.last().map(|(_, image)| image)
+    }
+
+    /// Whether it may still live in this boot: one of an earlier boot does not, though its end was never seen.
+    pub fn lives_in(&self, boot: BootId) -> bool {
+        self.exited.is_none() && self.id.boot == boot
     }
 
     /// Keeps the first images and the newest, in the order of their time.

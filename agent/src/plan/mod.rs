@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::capture::job::{Job, Limits};
-use crate::event::ProcessId;
+use crate::event::{BootId, ProcessId};
 use crate::history::tree::Tree;
 use crate::trigger::Profile;
 
@@ -123,7 +123,7 @@ pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId]) -> Plan {
         scope.extend(&tree.subtree(&top), Why::Service);
     }
     if targets.is_empty() || job.trigger.target.whole_host {
-        scope.extend(&everyone(tree), Why::Host);
+        scope.extend(&everyone(tree, job.facts.boot), Why::Host);
     }
     let volatile = job.profile == Profile::Volatile;
     let steps = STEPS.into_iter().filter(|step| !volatile || *step <= Step::Process).collect();
@@ -137,9 +137,9 @@ fn below_first(tree: &Tree, id: &ProcessId) -> Vec<ProcessId> {
 }
 
 /// All processes: the living first, of each the newest first.
-fn everyone(tree: &Tree) -> Vec<ProcessId> {
+fn everyone(tree: &Tree, boot: BootId) -> Vec<ProcessId> {
     let mut nodes: Vec<_> = tree.nodes().collect();
-    nodes.sort_by_key(|node| (node.exited.is_some(), std::cmp::Reverse(node.seen), node.id));
+    nodes.sort_by_key(|node| (!node.lives_in(boot), std::cmp::Reverse(node.seen), node.id));
     nodes.iter().map(|node| node.id).collect()
 }
 
@@ -166,7 +166,7 @@ impl Scope<'_> {
             self.left_out = self.left_out.saturating_add(1);
             return;
         }
-        let living = self.tree.get(&id).is_none_or(|node| node.exited.is_none());
+        let living = self.tree.get(&id).is_none_or(|node| node.lives_in(self.job.facts.boot));
         let profile = self.job.profile;
         let close = why <= Why::Descendant;
         self.list.push(InScope {

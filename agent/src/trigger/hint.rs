@@ -203,12 +203,19 @@ impl<'t> Hints<'t> {
         self.boots.get(&node.id.boot)?.checked_add(up).ok()
     }
 
+    /// When the next boot began: whoever lived in this one had ended by then.
+    fn end_of_boot(&self, boot: BootId) -> Option<Timestamp> {
+        let began = self.boots.get(&boot)?;
+        self.boots.values().filter(|other| *other > began).min().copied()
+    }
+
     /// Near in time is better; who was born after the alert is not meant.
     fn time(&self, node: &Node) -> (Verdict, u64) {
         let begin = self.start_of(node).unwrap_or(node.seen);
         let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs();
         let early = seconds(self.time, begin);
-        let late = node.exited.as_ref().map_or(0, |(end, _)| seconds(*end, self.time));
+        let end = node.exited.as_ref().map(|(end, _)| *end).or_else(|| self.end_of_boot(node.id.boot));
+        let late = end.map_or(0, |end| seconds(end, self.time));
         let known = node.born || self.boots.contains_key(&node.id.boot);
         let distance = early.max(late).max(0);
         let verdict = match distance {
