@@ -34,7 +34,7 @@ enum Task {
     /// Measures what the README may say, in private worlds, and says which goals are reached
     Bench {
         /// What to measure: a group, or one part of it by its world's name; without this, all
-        #[arg(value_name = "door|record|PART")]
+        #[arg(value_name = "door|history|record|PART")]
         what: Option<String>,
     },
     /// Formatting, lints, no file above 500 lines, no machine's own paths

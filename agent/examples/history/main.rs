@@ -32,6 +32,7 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let chosen = write(folder.path(), lives)?;
     compact_and_say(folder.path(), lives)?;
+    restore(folder.path())?;
     ask(folder.path(), chosen)
 }
 
@@ -115,6 +116,19 @@ fn ask(folder: &Path, chosen: Vec<ProcessId>) -> Result<()> {
         );
         ensure!(tree.subtree(&process).len() == family.len(), "the frames do not hold what the indexes say");
     }
+    Ok(())
+}
+
+/// What a recorder that starts reads back.
+fn restore(folder: &Path) -> Result<()> {
+    let begun = Instant::now();
+    let (mut tree, mut events) = (Tree::new(Bounds::RECORDER), 0);
+    segment::read_back(&segment::list(folder)?, &mut |event| {
+        tree.apply(&event);
+        events += 1;
+        events < 60_000
+    })?;
+    println!("a start reads {events} events back in {:.0?}: {} processes", begun.elapsed(), tree.len());
     Ok(())
 }
 

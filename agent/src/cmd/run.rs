@@ -2,6 +2,7 @@
 
 use super::{Context, Error, Exit};
 use crate::recorder;
+use crate::system::allocator;
 
 /// Runs the recorder (and its door, unless the configuration says otherwise) in the foreground, until SIGTERM.
 #[derive(Debug, clap::Args)]
@@ -15,6 +16,7 @@ pub fn run(_: &RunArgs, context: &Context) -> Result<Exit, Error> {
                      users' processes (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH). `afterimage doctor` says more";
         return Err(Error::failed(words));
     }
+    allocator::keep_small();
     recorder::run(context.config.clone()).map_err(Error::failed)?;
     Ok(Exit::Done)
 }

@@ -1,5 +1,6 @@
 //! The only unsafe code in the agent.
 
+pub mod allocator;
 pub mod bpf;
 pub mod bpf_try;
 pub mod held;

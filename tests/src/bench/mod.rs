@@ -6,6 +6,7 @@ mod kept;
 mod kernel_time;
 mod killed;
 mod load;
+mod mixed;
 mod ratio;
 mod record;
 mod watcher;
@@ -24,8 +25,11 @@ struct Part {
 }
 
 /// The parts of `cargo xtask bench GROUP`, by group.
-const GROUPS: [(&str, &[Part]); 2] =
-    [("door", &[Part { name: "door", measure: door::measure }]), ("record", &record::PARTS)];
+const GROUPS: [(&str, &[Part]); 3] = [
+    ("door", &[Part { name: "door", measure: door::measure }]),
+    ("history", &[Part { name: "mixed", measure: mixed::measure }]),
+    ("record", &record::PARTS),
+];
 
 /// Runs one group, or all; or only the part of this name.
 pub fn run_group(wanted: Option<&str>) -> Result<()> {
@@ -37,7 +41,7 @@ pub fn run_group(wanted: Option<&str>) -> Result<()> {
     let parts: Vec<&Part> = GROUPS.iter().flat_map(of_group).collect();
     ensure!(!parts.is_empty(), "there is nothing called {wanted:?} to be measured");
     run(&parts)?;
-    if world::name().is_none() && wanted != Some("door") {
+    if world::name().is_none() && matches!(wanted, None | Some("record")) {
         println!("\n{}", record::LEFT_OUT);
     }
     Ok(())
