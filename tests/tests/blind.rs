@@ -78,14 +78,18 @@ fn a_recorder_that_stands_still_or_dies_or_may_not_look_says_since_when() {
         agent.kill()?;
         let agent = Agent::start(&program, Path::new(LOG))?;
         told(&agent.history()?, "killed", "no recorder ran between")?;
-        // An allocation that the limit refuses ends it.
+        // Watchers that do not read let what waits for them grow, until the limit refuses an allocation: that ends it.
+        let watchers = (0..8).map(|_| Command::new(&program).arg("watch").stdout(Stdio::piped()).spawn());
+        let watchers: Vec<Child> = watchers.collect::<std::io::Result<_>>()?;
         Command::new("prlimit").args(["--pid", &agent.pid().to_string(), "--as=1000000"]).status()?;
-        let mut busy = Command::new("sh").args(["-c", "while :; do /bin/true; done"]).spawn()?;
+        let busy = Command::new("sh").args(["-c", "while :; do /bin/true; done"]).spawn()?;
         wait::until("the recorder to run out of memory", SOON, || {
             Ok(agent.ask(&["status"])?.status.success().eq(&false).then_some(()))
         })?;
-        busy.kill()?;
-        busy.wait()?;
+        for mut child in watchers.into_iter().chain([busy]) {
+            child.kill()?;
+            child.wait()?;
+        }
         drop(agent);
         let before = jiff::Timestamp::now();
         let agent = Agent::start(&program, Path::new(LOG))?;

@@ -21,7 +21,7 @@ const CHUNK: usize = 256 << 10;
 /// How often a file that changes under the reader is read again.
 const TRIES: usize = 3;
 /// Fast, and better than none.
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 1;
 
 /// Reads files; keeps its buffers.
 pub(super) struct Copier {
