@@ -35,6 +35,39 @@ pub(super) fn gate(found: &Findings) -> Check {
     }
 }
 
+/// Whether what has no file is stopped until it was taken.
+pub(super) fn hold(found: &Findings) -> Check {
+    let cost = "the executables of programs without a file (memfd, deleted before they ran) are taken by /proc, if the \
+                process lives long enough; set probe.hold = true";
+    let words = if found.hold {
+        "a program without a file is stopped before its first instruction until it was taken"
+    } else {
+        "switched off (probe.hold)"
+    };
+    check("hold", found.hold, words, cost)
+}
+
+/// How it is seen what processes ask the kernel for.
+pub(super) fn calls(found: &Findings) -> Check {
+    let name = "calls";
+    if !found.calls {
+        let cost = "files in memory, tracing, mounts, namespaces, becoming root, chmod, rename and deletion are not recorded";
+        return check(name, false, "switched off (probe.calls)", cost);
+    }
+    match &found.fentry {
+        Some(Ok(())) => check(name, true, "seen at their return, at no cost for other calls", ""),
+        Some(Err(_)) => {
+            let cost = "every system call of the machine takes some 0.1 us longer; probe.calls = false ends that for all \
+                        but accept";
+            check(name, false, "seen by a program for all calls, as fexit is refused", cost)
+        }
+        None => {
+            let found = "not tried: that needs root".to_owned();
+            Check { name, verdict: Verdict::Unknown, found, cost: None }
+        }
+    }
+}
+
 /// Whether the stash can tell what the distribution brought.
 pub(super) fn packages(found: &Findings) -> Check {
     let name = "packages";

@@ -28,6 +28,8 @@ pub(super) fn judge(found: &Findings) -> Vec<Check> {
         lockdown(found),
         yama(found),
         execution::gate(found),
+        execution::hold(found),
+        execution::calls(found),
         execution::packages(found),
         prison(found),
         disk(found),
@@ -35,8 +37,8 @@ pub(super) fn judge(found: &Findings) -> Vec<Check> {
     ]
 }
 
-const FENTRY_COST: &str = "the probe uses raw tracepoints instead, which every supported kernel has: nothing that \
-                           afterimage records today is lost; hooks on arbitrary kernel functions are not to be had";
+const FENTRY_COST: &str = "the probe uses tracepoints instead, which every supported kernel has: nothing that afterimage \
+                           records is lost but what an io_uring accepts; see `calls` for what it costs";
 const LSM_COST: &str = "no decision can be hung on a security hook: execs can be held only by fanotify, and file writes \
                         are not seen as they happen";
 
@@ -235,6 +237,8 @@ mod tests {
             recorder: true,
             gate: Some(Ok(())),
             gate_enabled: true,
+            hold: true,
+            calls: true,
             gate_file_systems: true,
             packages: Ok("dpkg"),
             skip_packages: true,
@@ -255,10 +259,13 @@ mod tests {
     fn whatever_is_missing_is_named_with_its_cost() {
         let refused = || Some(Err("EPERM".to_owned()));
         for (name, findings, words) in [
-            ("fentry", Findings { fentry: refused(), ..found() }, "raw tracepoints instead"),
+            ("fentry", Findings { fentry: refused(), ..found() }, "tracepoints instead"),
             ("LSM programs", Findings { lsm: refused(), ..found() }, "security hook"),
             ("kprobes", Findings { kprobes: Some(false), ..found() }, "not built"),
             ("gate", Findings { gate: refused(), ..found() }, "by /proc after they have started"),
+            ("hold", Findings { hold: false, ..found() }, "probe.hold"),
+            ("calls", Findings { calls: false, ..found() }, "not recorded"),
+            ("calls", Findings { fentry: refused(), ..found() }, "0.1 us"),
             ("gate", Findings { gate_enabled: false, ..found() }, "switched off"),
             ("gate", Findings { gate_file_systems: false, ..found() }, "own mount namespace only"),
             ("gate", Findings { initial_pid_namespace: false, ..found() }, "containers"),
@@ -305,7 +312,7 @@ mod tests {
             gate: None,
             ..found()
         };
-        for name in ["kprobes", "BTF", "fentry", "LSM programs", "/proc/kcore", "recorder", "gate"] {
+        for name in ["kprobes", "BTF", "fentry", "LSM programs", "/proc/kcore", "recorder", "gate", "calls"] {
             assert_eq!(verdict(&findings, name).0, Verdict::Unknown, "{name}");
         }
     }
