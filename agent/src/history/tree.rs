@@ -26,7 +26,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// What the recorder holds in memory.
-    pub const RECORDER: Self = Self { processes: 20_000, bytes: 8 << 20, images: 8, flows: 32, args: 1024 };
+    pub const RECORDER: Self = Self { processes: 10_000, bytes: 4 << 20, images: 8, flows: 32, args: 1024 };
     /// What a collector holds while it reads the history back from disk.
     pub const COLLECTOR: Self =
         Self { processes: 1_000_000, bytes: 1 << 30, images: 64, flows: 4096, args: 64 << 10 };
