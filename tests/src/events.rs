@@ -64,6 +64,8 @@ impl<'a> Process<'a> {
 /// The events of a folder of segments, read as anyone can: `zstd -dc FILE`, a line each.
 pub fn read(folder: &Path) -> Result<Vec<Value>> {
     let mut segments: Vec<_> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+    // Beside them lie their indexes, and who holds them.
+    segments.retain(|path| path.to_string_lossy().ends_with(".jsonl.zst"));
     segments.sort();
     let mut events = Vec::new();
     for segment in segments {
