@@ -16,7 +16,7 @@ const ROUNDS: usize = 11;
 /// and more while there is time in the world.
 const BUDGET: Duration = Duration::from_secs(100);
 /// A time without that is this much above the quiet ones says that others used the machine.
-const NOISE: f64 = 0.15;
+pub(super) const NOISE: f64 = 0.15;
 /// Fewer rounds than this are no measurement.
 const ENOUGH: usize = 7;
 
