@@ -170,6 +170,9 @@ impl Sight {
             });
             thaw.look_after(probe, now);
         }
+        if count >= kernel::ROUND {
+            vigil.is_behind(now);
+        }
         let pressed = count >= kernel::ROUND / 2 || self.keeper.stash.is_pressed();
         self.yielding.look(now, pressed, self.stasher.pid());
         if now.saturating_duration_since(self.losses_asked) > LOSSES {
@@ -259,6 +262,15 @@ impl Sight {
 
     /// Another probe in place of one that does not see; what began or ended meanwhile is found by a look at /proc.
     fn start_again(&mut self, watch: &mut dyn FnMut(&Event)) {
+        // What the old ring still holds goes with it.
+        let Self { keeper, probe, .. } = self;
+        if let Ok(probe) = probe {
+            for _ in 0..kernel::RING_ROUNDS {
+                if probe.drain(&mut |event| keeper.take(event, watch)) < kernel::ROUND {
+                    break;
+                }
+            }
+        }
         self.losses(watch);
         let counts =
             self.probe.as_ref().map(|probe| serde_json::to_value(probe.counts()).unwrap_or_default());

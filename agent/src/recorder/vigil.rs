@@ -59,6 +59,13 @@ impl Vigil {
         self.flying.as_mut().is_some_and(|(canary, ..)| canary.hear(event))
     }
 
+    /// The ring was not emptied: what the canary did may still be in it.
+    pub(super) fn is_behind(&mut self, now: Instant) {
+        if let Some((canary, ..)) = &mut self.flying {
+            canary.wait_on(now);
+        }
+    }
+
     /// Looks at everything once. `probe` is its report, or why there is none; `history_lost` counts events that the disk
     /// did not take.
     pub(super) fn look(&mut self, now: Instant, probe: Result<&Report, &str>, history_lost: u64) -> Found {
