@@ -15,11 +15,13 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use afterimage::capture::recall::{Question, recall};
 use afterimage::event::{Action, Event, ProcessId};
 use afterimage::history::query::Library;
 use afterimage::history::tree::{Bounds, Tree};
 use afterimage::history::writer::Writer;
 use afterimage::history::{compact, segment};
+use afterimage::trigger::{Target, Trigger};
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 
@@ -33,6 +35,8 @@ fn main() -> Result<()> {
     let chosen = write(folder.path(), lives)?;
     compact_and_say(folder.path(), lives)?;
     restore(folder.path())?;
+    let middle = *chosen.get(1).context("no process was chosen")?;
+    trigger(folder.path(), middle)?;
     ask(folder.path(), chosen)
 }
 
@@ -116,6 +120,25 @@ fn ask(folder: &Path, chosen: Vec<ProcessId>) -> Result<()> {
         );
         ensure!(tree.subtree(&process).len() == family.len(), "the frames do not hold what the indexes say");
     }
+    Ok(())
+}
+
+/// What a collector does for a late trigger that says no more than a pid.
+fn trigger(folder: &Path, process: ProcessId) -> Result<()> {
+    let target = Target { pid: Some(process.pid), ..Target::default() };
+    let trigger = Trigger { target, ..Trigger::default() };
+    let (since, now) = (Timestamp::MIN, Timestamp::now());
+    let question = Question { folder, trigger: &trigger, targets: &[], running: &[], since, now };
+    let begun = Instant::now();
+    let recalled = recall(&question, begun + Duration::from_secs(50))?;
+    let took = begun.elapsed();
+    let family = recalled.tree.subtree(&process).len();
+    ensure!(recalled.targets.contains(&process), "the trigger's process was not found");
+    println!(
+        "a late trigger for {}: {family} of its family, {} processes in all: {took:.0?}",
+        process.short(),
+        recalled.tree.len()
+    );
     Ok(())
 }
 

@@ -15,9 +15,11 @@ use crate::trigger::{Trigger, resolve, terms};
 
 /// Frames that are read to find whom a trigger means, the likeliest first.
 const CANDIDATES_MAX: usize = 512;
-/// The newest frames are read whole until so many processes are known, or this time is over.
+/// The newest frames are read whole until so many processes are known, or this time is over: the shorter one where the
+/// family of a target has been read already.
 const NEWEST: usize = 50_000;
-const NEWEST_TIME: Duration = Duration::from_secs(2);
+const NEWEST_TIME: Duration = Duration::from_secs(5);
+const NEWEST_TIME_BESIDES: Duration = Duration::from_millis(500);
 
 /// What was found.
 pub struct Recalled {
@@ -75,7 +77,7 @@ pub fn recall(question: &Question<'_>, deadline: Instant) -> Result<Recalled, Er
     for event in question.running {
         reader.tree.apply(event);
     }
-    reader.newest();
+    reader.newest(if targets.is_empty() { NEWEST_TIME } else { NEWEST_TIME_BESIDES });
     let Reader { tree, unread, .. } = reader;
     Ok(Recalled { tree, targets, unread })
 }
@@ -140,8 +142,8 @@ impl Reader<'_> {
     }
 
     /// Reads what was last, whoever it was.
-    fn newest(&mut self) {
-        let enough = self.deadline.min(Instant::now() + NEWEST_TIME);
+    fn newest(&mut self, time: Duration) {
+        let enough = self.deadline.min(Instant::now() + time);
         for place in self.library.between(Timestamp::MIN, Timestamp::MAX).into_iter().rev() {
             if self.tree.len() >= NEWEST || Instant::now() >= enough {
                 return;

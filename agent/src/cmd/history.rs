@@ -86,6 +86,9 @@ pub fn run(args: &HistoryArgs, context: &Context) -> Result<Exit, Error> {
     drop(err);
     let window = Window { since: args.since, until: args.until.unwrap_or(Timestamp::MAX) };
     let chosen = Choice { args, library: &library, window }.processes()?;
+    if chosen.as_ref().is_some_and(HashSet::is_empty) && !context.json {
+        writeln!(std::io::stderr().lock(), "note: no process in the history fits")?;
+    }
     if args.tree {
         print_tree(context, &library, window, chosen.as_ref())
     } else {

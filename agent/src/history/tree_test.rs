@@ -136,3 +136,10 @@ fn bytes_are_bounded_whether_processes_end_or_not() {
         assert!(listed <= tree.len(), "the forgotten are nobody's children any more");
     }
 }
+
+#[test]
+fn who_did_not_end_lives_in_its_own_boot_only() {
+    let tree = tree(Bounds::RECORDER, &[fork(1, 1, 7), fork(1, 1, 8), exit(2, 8)]);
+    let lives = |pid, boot| tree.get(&id(pid)).unwrap().lives_in(BootId([boot; 16]));
+    assert!(lives(7, 1) && !lives(7, 2) && !lives(8, 1));
+}
