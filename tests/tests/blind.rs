@@ -145,14 +145,17 @@ fn without_descriptors_or_disk_it_says_what_it_could_not_keep() {
             Ok(fs::remove_file("/var/rest")?)
         })?;
         sees_again(&agent)?;
-        let lost = agent.status()?["counts"]["recorder"]["history_lost"].as_u64().context("no count")?;
-        let told: u64 = agent
-            .history()?
-            .iter()
-            .filter(|event| event["afterimage.loss.place"] == "history")
-            .filter_map(|event| event["afterimage.loss.count"].as_u64())
-            .sum();
-        ensure!(told == lost, "{lost} events were lost at the disk, and {told} are told");
+        // Told again and again, until the disk takes it.
+        let mut last = None;
+        wait::until("every event that was lost to be told", SOON, || {
+            let lost = agent.status()?["counts"]["recorder"]["history_lost"].as_u64().context("no count")?;
+            let events = agent.history()?;
+            let losses = events.iter().filter(|event| event["afterimage.loss.place"] == "history");
+            let told: u64 = losses.filter_map(|event| event["afterimage.loss.count"].as_u64()).sum();
+            last = Some((lost, told));
+            Ok((lost == told).then_some(()))
+        })
+        .with_context(|| format!("lost and told: {last:?}"))?;
         agent.stop()
     });
 }
