@@ -137,6 +137,7 @@ impl Tree {
             Action::Close(_)
                 | Action::Question(_)
                 | Action::Call(_)
+                | Action::Touch(_)
                 | Action::Loss(_)
                 | Action::Gap(_)
                 | Action::Agent(_)
@@ -187,6 +188,7 @@ impl Tree {
             | Action::Close(_)
             | Action::Question(_)
             | Action::Call(_)
+            | Action::Touch(_)
             | Action::Loss(_)
             | Action::Gap(_)
             | Action::Agent(_) => {}

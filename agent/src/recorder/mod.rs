@@ -12,6 +12,7 @@ mod gate;
 mod helper;
 mod keeper;
 mod local;
+mod places;
 mod record;
 mod sight;
 mod status;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 
 use crate::event::call::{Call, What};
+use crate::event::touch::{Deed, Place, Touch};
 use crate::event::{Action, Event, Image};
 use crate::text::Bytes;
 
@@ -38,6 +39,7 @@ pub fn event(event: &Event) -> String {
             ("question", format!("{} (type {}) to {}", asked.name, asked.kind, peer(asked.flow.remote)))
         }
         Action::Call(call) => ("call", asked(call)),
+        Action::Touch(touch) => ("touch", touched(touch)),
         Action::Stash(kept) => {
             ("stash", format!("{} sha256 {} ({} bytes)", kept.executable, kept.sha256, kept.size))
         }
@@ -104,6 +106,36 @@ fn asked(call: &Call) -> String {
         What::IoUring => "set up an io_uring".to_owned(),
     };
     if call.compat { format!("{words} (32-bit call)") } else { words }
+}
+
+fn touched(touch: &Touch) -> String {
+    let path = &touch.path;
+    let mut words = match touch.deed {
+        Deed::Found => format!("found in a new directory {path}"),
+        Deed::Created => format!("created {path}"),
+        Deed::Written => format!("wrote to {path}"),
+        Deed::RenamedIn => format!("renamed something to {path}"),
+        Deed::RenamedOut => format!("renamed {path} away"),
+        Deed::Deleted => format!("deleted {path}"),
+        Deed::Attributes => format!("changed the attributes of {path}"),
+        Deed::Truncated => {
+            format!("cut {path} from {} to {} bytes", touch.before.unwrap_or(0), touch.after.unwrap_or(0))
+        }
+    };
+    words.push_str(match touch.place {
+        Place::Persistence => " (persistence)",
+        Place::Log => " (log)",
+    });
+    if touch.count > 1 {
+        words.push_str(&format!(", {} times", touch.count));
+    }
+    if let Some(writers) = touch.writers {
+        words.push_str(&format!(", one of {writers} that wrote to it at that time"));
+    }
+    if touch.unknown {
+        words.push_str(", by an unknown process");
+    }
+    words
 }
 
 fn program(image: &Image) -> String {

@@ -2,6 +2,7 @@
 
 pub mod bpf;
 pub mod bpf_try;
+pub mod handle;
 pub mod held;
 pub mod priority;
 pub mod prison;
