@@ -29,6 +29,7 @@ pub(super) fn judge(found: &Findings) -> Vec<Check> {
         yama(found),
         execution::gate(found),
         execution::packages(found),
+        places(found),
         prison(found),
         disk(found),
         recorder(found),
@@ -37,8 +38,17 @@ pub(super) fn judge(found: &Findings) -> Vec<Check> {
 
 const FENTRY_COST: &str = "the probe uses raw tracepoints instead, which every supported kernel has: nothing that \
                            afterimage records today is lost; hooks on arbitrary kernel functions are not to be had";
-const LSM_COST: &str = "no decision can be hung on a security hook: execs can be held only by fanotify, and file writes \
-                        are not seen as they happen";
+const LSM_COST: &str = "no decision can be hung on a security hook: execs can be held only by fanotify, and writes \
+                        are seen only in places of persistence and to logs";
+
+/// Whether what is done to files in places of persistence and to logs is told.
+fn places(found: &Findings) -> Check {
+    let cost = "what is written to cron, systemd units, authorized_keys and the like, and which logs are cut, is not told";
+    match &found.places {
+        Ok(()) => check("places", true, "writes to places of persistence and cuts of logs are told", ""),
+        Err(reason) => check("places", false, reason.clone(), cost),
+    }
+}
 
 pub(super) fn check(name: &'static str, good: bool, found: impl Into<String>, cost: &str) -> Check {
     let verdict = if good { Verdict::Good } else { Verdict::Missing };
@@ -235,6 +245,7 @@ mod tests {
             recorder: true,
             gate: Some(Ok(())),
             gate_enabled: true,
+            places: Ok(()),
             gate_file_systems: true,
             packages: Ok("dpkg"),
             skip_packages: true,
@@ -259,6 +270,7 @@ mod tests {
             ("LSM programs", Findings { lsm: refused(), ..found() }, "security hook"),
             ("kprobes", Findings { kprobes: Some(false), ..found() }, "not built"),
             ("gate", Findings { gate: refused(), ..found() }, "by /proc after they have started"),
+            ("places", Findings { places: Err("refused".to_owned()), ..found() }, "authorized_keys"),
             ("gate", Findings { gate_enabled: false, ..found() }, "switched off"),
             ("gate", Findings { gate_file_systems: false, ..found() }, "own mount namespace only"),
             ("gate", Findings { initial_pid_namespace: false, ..found() }, "containers"),

@@ -201,7 +201,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_to_the_end(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
             let (records, broken) = parse(&bytes);
-            prop_assert!(records.len() as u64 + broken <= bytes.len() as u64);
+            prop_assert!(records.len() + usize::try_from(broken).unwrap() <= bytes.len());
         }
 
         #[test]

@@ -87,6 +87,11 @@ pub fn outcomes(sealed: &Sealed) -> Vec<(String, u64)> {
     sealed.outcomes.iter().filter_map(|(outcome, count)| Some((word(outcome)?, *count))).collect()
 }
 
+/// Whether places of persistence and logs can be watched here, or why not.
+pub fn watches_places(config: &Config) -> Result<(), String> {
+    places::is_possible(&config.paths.root, config.probe.places)
+}
+
 /// Names the step of an I/O error.
 fn io(step: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     let step = step.into();

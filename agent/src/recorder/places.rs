@@ -27,6 +27,15 @@ const LOOK: Duration = Duration::from_mins(1);
 /// How long after the last look at the earliest, when a new directory was seen.
 const LOOK_NEW: Duration = Duration::from_millis(500);
 
+/// Whether it would be in force, or why not.
+pub(super) fn is_possible(root: &Path, enabled: bool) -> Result<(), String> {
+    group(root, enabled).map(drop)
+}
+
+fn group(root: &Path, enabled: bool) -> Result<Marks, String> {
+    if enabled { Marks::new(root) } else { Err("switched off (probe.places)".to_owned()) }
+}
+
 /// The places.
 pub(super) struct Places {
     marks: Result<Marks, String>,
@@ -45,7 +54,7 @@ pub(super) struct Places {
 impl Places {
     /// Marks what is there; `enabled` is the configuration's word.
     pub(super) fn open(root: &Path, proc: &Path, enabled: bool) -> Self {
-        let marks = if enabled { Marks::new(root) } else { Err("switched off (probe.places)".to_owned()) };
+        let marks = group(root, enabled);
         if let Err(reason) = &marks {
             tracing::warn!("places of persistence and logs are not watched: {reason}");
         }

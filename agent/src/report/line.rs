@@ -127,10 +127,10 @@ fn touched(touch: &Touch) -> String {
         Place::Log => " (log)",
     });
     if touch.count > 1 {
-        words.push_str(&format!(", {} times", touch.count));
+        words.extend([", ", &touch.count.to_string(), " times"]);
     }
     if let Some(writers) = touch.writers {
-        words.push_str(&format!(", one of {writers} that wrote to it at that time"));
+        words.extend([", one of ", &writers.to_string(), " that wrote to it at that time"]);
     }
     if touch.unknown {
         words.push_str(", by an unknown process");
@@ -183,6 +183,28 @@ mod tests {
         assert!(line(Action::Exit(Exit { code: 0, signal: 9 })).ends_with("killed by signal 9"));
         let flow = Flow { local: "10.0.0.1:0".parse().unwrap(), remote: "[::1]:80".parse().unwrap() };
         assert!(line(Action::Connect(flow)).ends_with("tcp to [::1]:80"));
+    }
+
+    #[test]
+    fn a_deed_says_where_and_how_often_and_by_whom_it_may_be() {
+        let touch = Touch {
+            deed: Deed::Truncated,
+            place: Place::Log,
+            path: Bytes::from("/var/log/\x1bx"),
+            before: Some(1000),
+            after: Some(0),
+            count: 2,
+            writers: Some(3),
+            unknown: true,
+        };
+        let text = line(Action::Touch(Box::new(touch)));
+        assert!(
+            text.ends_with(
+                "cut /var/log/\\x1Bx from 1000 to 0 bytes (log), 2 times, one of 3 that wrote to it at that time, by an \
+                 unknown process"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use crate::places::list::{LIST, Names};
 use crate::places::record::Handle;
 use crate::proc;
 use crate::system::handle::handle;
-use crate::system::process::statx;
+use crate::system::process::{Attributes, statx};
 use crate::text::Bytes;
 
 /// Directories that are watched.
@@ -24,6 +26,8 @@ const DIRECTORIES_MAX: usize = 1000;
 const MARKS_MAX: usize = 2000;
 /// Entries of one directory that are looked at.
 const ENTRIES_MAX: usize = 1024;
+/// A list of mounts.
+const MOUNTINFO_MAX: u64 = 4 << 20;
 /// Bytes that are read at once, and how often in one turn.
 const BUFFER: usize = 64 << 10;
 const READS: usize = 4;
@@ -68,6 +72,13 @@ impl Marks {
 
     /// Looks for the directories again; those that were not watched before, which are watched now.
     pub(super) fn look(&mut self) -> Vec<(Handle, Directory)> {
+        let remote = match remote() {
+            Ok(remote) => remote,
+            Err(failure) => {
+                tracing::warn!("places are not looked for: {failure}");
+                return Vec::new();
+            }
+        };
         if self.made >= MARKS_MAX {
             match group() {
                 Ok(group) => (self.fanotify, self.made) = (group, 0),
@@ -76,7 +87,6 @@ impl Marks {
         }
         // A mark that is there already may be added again.
         let again = self.made == 0;
-        let remote = self.remote();
         let before = std::mem::take(&mut self.directories);
         self.refused = (0, None);
         let mut new = Vec::new();
@@ -150,13 +160,6 @@ impl Marks {
         paths
     }
 
-    /// Mount points of file systems that may never answer.
-    fn remote(&self) -> HashSet<PathBuf> {
-        let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-        let mounts = proc::mounts(&mounts).into_iter().filter(proc::Mount::is_remote);
-        mounts.map(|mount| PathBuf::from(OsStr::from_bytes(mount.point.as_slice()))).collect()
-    }
-
     /// What the kernel has to tell now, with the bytes as they are.
     pub(super) fn read(&self) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
@@ -220,6 +223,17 @@ fn told() -> MaskFlags {
         | MaskFlags::FAN_ONDIR
 }
 
+/// Mount points of file systems that may never answer; an error where there are too many to know them all.
+fn remote() -> io::Result<HashSet<PathBuf>> {
+    let mut text = Vec::new();
+    File::open("/proc/self/mountinfo")?.take(MOUNTINFO_MAX).read_to_end(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length >= MOUNTINFO_MAX) {
+        return Err(io::Error::other("the list of mounts is too long"));
+    }
+    let mounts = proc::mounts(&text).into_iter().filter(proc::Mount::is_remote);
+    Ok(mounts.map(|mount| PathBuf::from(OsStr::from_bytes(mount.point.as_slice()))).collect())
+}
+
 /// A directory without following any link: whoever owns a home could send us anywhere.
 fn open(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
@@ -238,7 +252,7 @@ pub(super) fn names(directory: BorrowedFd<'_>) -> Vec<Vec<u8>> {
 /// Bytes of a file, where it is one.
 pub(super) fn size(directory: BorrowedFd<'_>, name: &[u8]) -> Option<u64> {
     let name = CString::new(name).ok()?;
-    statx(directory, &name).ok().filter(|attributes| attributes.is_file()).map(|attributes| attributes.size)
+    statx(directory, &name).ok().filter(Attributes::is_file).map(|attributes| attributes.size)
 }
 
 /// The directories in a directory; links are none.
