@@ -39,7 +39,7 @@ pub(super) struct Findings {
     /// Whether the kernel lets us answer before a file is executed; `None` when it was not tried.
     pub(super) gate: Option<Result<(), String>>,
     pub(super) gate_enabled: bool,
-    pub(super) places: Result<(), String>,
+    pub(super) places: Option<Result<(), String>>,
     pub(super) gate_file_systems: bool,
     /// The package database that is read, or why there is none.
     pub(super) packages: Result<&'static str, &'static str>,
@@ -75,11 +75,7 @@ impl Findings {
             recorder: Channel::connect(&paths.socket).is_ok(),
             gate: root.then(|| gate::is_possible().map_err(|failure| failure.to_string())),
             gate_enabled: config.gate.enabled,
-            places: if root {
-                recorder::watches_places(config)
-            } else {
-                Err("not tried: that needs root".to_owned())
-            },
+            places: root.then(|| recorder::watches_places(config)),
             gate_file_systems: config.gate.file_systems,
             packages: packages::kind(&paths.root),
             skip_packages: config.stash.skip_packages,
