@@ -102,11 +102,19 @@ pub struct Probe {
     pub calls: bool,
     /// Whether questions to name servers are seen.
     pub questions: bool,
+    /// Whether it is seen what is done to files in places of persistence and to logs.
+    pub places: bool,
 }
 
 impl Default for Probe {
     fn default() -> Self {
-        Self { ring_bytes: afterimage_ebpf::RING_BYTES, hold: true, calls: true, questions: true }
+        Self {
+            ring_bytes: afterimage_ebpf::RING_BYTES,
+            hold: true,
+            calls: true,
+            questions: true,
+            places: true,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! the history can be read by any tool that reads ECS. Names ECS does not have start with `afterimage.`.
 
 pub mod call;
+pub mod touch;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -96,6 +97,8 @@ pub enum Action {
     Question(call::Question),
     /// Something was asked of the kernel that changes what can be run or seen.
     Call(Box<call::Call>),
+    /// Something was done to a file in a place that matters: persistence, logs.
+    Touch(Box<touch::Touch>),
     /// The executable of the process was put into the stash.
     Stash(Stashed),
     /// An executable was left out of the stash on purpose; once for each state of the file.

@@ -13,6 +13,7 @@ pub mod proc;
 
 // The way of the evidence.
 pub mod kernel;
+pub mod places;
 pub mod thaw;
 pub mod vigil;
 pub mod history;

@@ -56,6 +56,7 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, Error> {
         text("/counts/recorder/stash_missed")
     )?;
     writeln!(out, "gate       {}", text("/gate/words"))?;
+    writeln!(out, "places     {}", text("/places/words"))?;
     let told = status.pointer("/gaps").and_then(Value::as_array);
     writeln!(out, "gaps       {} gaps and losses since the start", told.map_or(0, Vec::len))?;
     // The last ones, in full: whoever looks wants to know whether it is blind now.

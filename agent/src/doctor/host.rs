@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::gate;
 use crate::history::packages;
 use crate::ipc::Channel;
+use crate::recorder;
 use crate::recorder::Host;
 use crate::system::bpf_try;
 
@@ -40,6 +41,7 @@ pub(super) struct Findings {
     pub(super) gate_enabled: bool,
     pub(super) hold: bool,
     pub(super) calls: bool,
+    pub(super) places: Option<Result<(), String>>,
     pub(super) gate_file_systems: bool,
     /// The package database that is read, or why there is none.
     pub(super) packages: Result<&'static str, &'static str>,
@@ -77,6 +79,7 @@ impl Findings {
             gate_enabled: config.gate.enabled,
             hold: config.probe.hold,
             calls: config.probe.calls,
+            places: root.then(|| recorder::watches_places(config)),
             gate_file_systems: config.gate.file_systems,
             packages: packages::kind(&paths.root),
             skip_packages: config.stash.skip_packages,

@@ -31,6 +31,7 @@ pub(super) fn judge(found: &Findings) -> Vec<Check> {
         execution::hold(found),
         execution::calls(found),
         execution::packages(found),
+        places(found),
         prison(found),
         disk(found),
         recorder(found),
@@ -39,8 +40,23 @@ pub(super) fn judge(found: &Findings) -> Vec<Check> {
 
 const FENTRY_COST: &str = "the probe uses tracepoints instead, which every supported kernel has: nothing that afterimage \
                            records is lost but what an io_uring accepts; see `calls` for what it costs";
-const LSM_COST: &str = "no decision can be hung on a security hook: execs can be held only by fanotify, and file writes \
-                        are not seen as they happen";
+const LSM_COST: &str = "no decision can be hung on a security hook: execs can be held only by fanotify, and writes \
+                        are seen only in places of persistence and to logs";
+
+/// Whether what is done to files in places of persistence and to logs is told.
+fn places(found: &Findings) -> Check {
+    let cost = "what is written to cron, systemd units, authorized_keys and the like, and which logs are cut, is not told";
+    match &found.places {
+        None => {
+            let found = "not tried: that needs root".to_owned();
+            Check { name: "places", verdict: Verdict::Unknown, found, cost: None }
+        }
+        Some(Ok(())) => {
+            check("places", true, "writes to places of persistence and cuts of logs are told", "")
+        }
+        Some(Err(reason)) => check("places", false, reason.clone(), cost),
+    }
+}
 
 pub(super) fn check(name: &'static str, good: bool, found: impl Into<String>, cost: &str) -> Check {
     let verdict = if good { Verdict::Good } else { Verdict::Missing };
@@ -239,6 +255,7 @@ mod tests {
             gate_enabled: true,
             hold: true,
             calls: true,
+            places: Some(Ok(())),
             gate_file_systems: true,
             packages: Ok("dpkg"),
             skip_packages: true,
@@ -266,6 +283,7 @@ mod tests {
             ("hold", Findings { hold: false, ..found() }, "probe.hold"),
             ("calls", Findings { calls: false, ..found() }, "not recorded"),
             ("calls", Findings { fentry: refused(), ..found() }, "0.1 us"),
+            ("places", Findings { places: refused(), ..found() }, "authorized_keys"),
             ("gate", Findings { gate_enabled: false, ..found() }, "switched off"),
             ("gate", Findings { gate_file_systems: false, ..found() }, "own mount namespace only"),
             ("gate", Findings { initial_pid_namespace: false, ..found() }, "containers"),

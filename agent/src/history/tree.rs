@@ -142,6 +142,7 @@ impl Tree {
             Action::Close(_)
                 | Action::Question(_)
                 | Action::Call(_)
+                | Action::Touch(_)
                 | Action::Loss(_)
                 | Action::Gap(_)
                 | Action::Agent(_)
@@ -192,6 +193,7 @@ impl Tree {
             | Action::Close(_)
             | Action::Question(_)
             | Action::Call(_)
+            | Action::Touch(_)
             | Action::Loss(_)
             | Action::Gap(_)
             | Action::Agent(_) => {}

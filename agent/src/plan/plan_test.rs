@@ -17,7 +17,11 @@ fn apply(tree: &mut Tree, pid: u32, action: Action) {
 
 /// init 1 → service 10 → sh 20 (exited) → x 30 → orphan 40; 10 → 50; 1 → sshd 60.
 fn tree() -> Tree {
-    let mut tree = Tree::new(Bounds::RECORDER);
+    tree_within(Bounds::RECORDER)
+}
+
+fn tree_within(bounds: Bounds) -> Tree {
+    let mut tree = Tree::new(bounds);
     for (parent, pid) in [(0, 1), (1, 10), (10, 20), (20, 30), (30, 40), (10, 50), (1, 60)] {
         let parent = (parent != 0).then(|| id(parent));
         apply(&mut tree, pid, Action::Fork(Fork { parent, name: Bytes::from("x") }));
@@ -76,7 +80,8 @@ fn an_unknown_target_is_still_a_target_and_counts_as_living() {
 
 #[test]
 fn a_host_with_too_many_processes_is_cut_and_says_so() {
-    let mut tree = tree();
+    // The plan is made by a collector, whose tree is larger than the recorder's.
+    let mut tree = tree_within(Bounds::COLLECTOR);
     for pid in 100..u32::try_from(SCOPE_MAX).unwrap() + 200 {
         apply(&mut tree, pid, Action::Fork(Fork { parent: Some(id(1)), name: Bytes::from("x") }));
     }

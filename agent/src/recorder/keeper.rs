@@ -122,6 +122,11 @@ impl Keeper {
         Event { time, source: Source::Agent, process: self.own, action }
     }
 
+    /// This boot.
+    pub(super) fn boot(&self) -> BootId {
+        self.own.boot
+    }
+
     /// Says that the recorder started or stopped, and with what sight.
     pub(super) fn say(
         &mut self,

@@ -12,6 +12,7 @@ mod gate;
 mod helper;
 mod keeper;
 mod local;
+mod places;
 mod record;
 mod sight;
 mod status;
@@ -84,6 +85,11 @@ pub enum Error {
 pub fn outcomes(sealed: &Sealed) -> Vec<(String, u64)> {
     let word = |outcome| serde_json::to_value(outcome).ok().and_then(|word| word.as_str().map(str::to_owned));
     sealed.outcomes.iter().filter_map(|(outcome, count)| Some((word(outcome)?, *count))).collect()
+}
+
+/// Whether places of persistence and logs can be watched here, or why not.
+pub fn watches_places(config: &Config) -> Result<(), String> {
+    places::is_possible(&config.paths.root, config.probe.places)
 }
 
 /// Names the step of an I/O error.

@@ -15,6 +15,7 @@ use super::facts::Host;
 use super::gate::{Gate, Happening, Namespaces};
 use super::helper::Helper;
 use super::keeper::{self, Keeper};
+use super::places::Places;
 use super::thaw::{self, Thaw};
 use super::vigil::Vigil;
 use super::yielding::Yielding;
@@ -48,6 +49,7 @@ pub(super) struct Sight {
     earlier: Vec<Value>,
     gate: Gate,
     namespaces: Namespaces,
+    places: Places,
     /// When it was last found to be gone, until the next one watches.
     gate_down: Option<Timestamp>,
     losses_asked: Instant,
@@ -99,6 +101,7 @@ impl Sight {
             stasher,
             gate,
             namespaces: Namespaces::default(),
+            places: Places::open(&paths.root, &paths.proc, config.probe.places),
             gate_down: None,
             thaw,
             vigil: Vigil::new(),
@@ -151,6 +154,7 @@ impl Sight {
         let happenings = self.gate.turn();
         self.follow_gate(happenings, watch);
         self.keeper.stash.turn(now);
+        self.places.read(now);
         let Self { keeper, probe, gate, namespaces, thaw, vigil, .. } = self;
         let mut count = 0;
         if let Ok(probe) = probe {
@@ -172,6 +176,9 @@ impl Sight {
         }
         if count >= kernel::ROUND {
             vigil.is_behind(now);
+        } else {
+            // Who did something to a file is known when nothing older waits in the ring.
+            self.places.tell(now, &mut self.keeper, watch);
         }
         let pressed = count >= kernel::ROUND / 2 || self.keeper.stash.is_pressed();
         self.yielding.look(now, pressed, self.stasher.pid());
@@ -236,6 +243,7 @@ impl Sight {
     /// have held when it began.
     pub(super) fn drain_all(&mut self, watch: &mut dyn FnMut(&Event)) {
         for _ in 0..kernel::RING_ROUNDS {
+            self.places.hurry();
             if self.drain(Instant::now(), watch) < kernel::ROUND {
                 return;
             }
@@ -341,12 +349,20 @@ impl Sight {
         let ring = self.probe.as_ref().ok().map(Probe::as_fd);
         // New files are rare, and hold descriptors and room: they are taken at once.
         let gate = self.keeper.stash.gate().map(AsFd::as_fd);
-        ring.into_iter().chain(gate).chain(self.keeper.stash.channel().map(AsFd::as_fd))
+        ring.into_iter()
+            .chain(gate)
+            .chain(self.places.descriptor())
+            .chain(self.keeper.stash.channel().map(AsFd::as_fd))
     }
 
     /// What the gate does.
     pub(super) fn gate_report(&self) -> Value {
         self.gate.report()
+    }
+
+    /// Which places are watched.
+    pub(super) fn places_report(&self) -> Value {
+        self.places.report()
     }
 
     /// What the probe says of itself, or why there is none.

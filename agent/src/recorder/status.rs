@@ -152,6 +152,7 @@ impl Recorder {
             "sight": self.sight.words(),
             "probe": self.sight.report(),
             "gate": self.sight.gate_report(),
+            "places": self.sight.places_report(),
             "counts": self.sight.counts(),
             "gaps": self.sight.gaps(self.started, Timestamp::now()),
             "processes": self.sight.keeper.tree.len(),

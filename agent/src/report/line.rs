@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 
 use crate::event::call::{Call, What};
+use crate::event::touch::{Deed, Place, Touch};
 use crate::event::{Action, Event, Image};
 use crate::text::Bytes;
 
@@ -38,6 +39,7 @@ pub fn event(event: &Event) -> String {
             ("question", format!("{} (type {}) to {}", asked.name, asked.kind, peer(asked.flow.remote)))
         }
         Action::Call(call) => ("call", asked(call)),
+        Action::Touch(touch) => ("touch", touched(touch)),
         Action::Stash(kept) => {
             ("stash", format!("{} sha256 {} ({} bytes)", kept.executable, kept.sha256, kept.size))
         }
@@ -106,6 +108,36 @@ fn asked(call: &Call) -> String {
     if call.compat { format!("{words} (32-bit call)") } else { words }
 }
 
+fn touched(touch: &Touch) -> String {
+    let path = &touch.path;
+    let mut words = match touch.deed {
+        Deed::Found => format!("found in a new directory {path}"),
+        Deed::Created => format!("created {path}"),
+        Deed::Written => format!("wrote to {path}"),
+        Deed::RenamedIn => format!("renamed something to {path}"),
+        Deed::RenamedOut => format!("renamed {path} away"),
+        Deed::Deleted => format!("deleted {path}"),
+        Deed::Attributes => format!("changed the attributes of {path}"),
+        Deed::Truncated => {
+            format!("cut {path} from {} to {} bytes", touch.before.unwrap_or(0), touch.after.unwrap_or(0))
+        }
+    };
+    words.push_str(match touch.place {
+        Place::Persistence => " (persistence)",
+        Place::Log => " (log)",
+    });
+    if touch.count > 1 {
+        words.extend([", ", &touch.count.to_string(), " times"]);
+    }
+    if let Some(writers) = touch.writers {
+        words.extend([", one of ", &writers.to_string(), " that wrote to it at that time"]);
+    }
+    if touch.unknown {
+        words.push_str(", by an unknown process");
+    }
+    words
+}
+
 fn program(image: &Image) -> String {
     let mut text = format!("{}  [{}] uid {}", image.executable, command(&image.args), image.uid);
     if image.links == Some(0) {
@@ -151,6 +183,28 @@ mod tests {
         assert!(line(Action::Exit(Exit { code: 0, signal: 9 })).ends_with("killed by signal 9"));
         let flow = Flow { local: "10.0.0.1:0".parse().unwrap(), remote: "[::1]:80".parse().unwrap() };
         assert!(line(Action::Connect(flow)).ends_with("tcp to [::1]:80"));
+    }
+
+    #[test]
+    fn a_deed_says_where_and_how_often_and_by_whom_it_may_be() {
+        let touch = Touch {
+            deed: Deed::Truncated,
+            place: Place::Log,
+            path: Bytes::from("/var/log/\x1bx"),
+            before: Some(1000),
+            after: Some(0),
+            count: 2,
+            writers: Some(3),
+            unknown: true,
+        };
+        let text = line(Action::Touch(Box::new(touch)));
+        assert!(
+            text.ends_with(
+                "cut /var/log/\\x1Bx from 1000 to 0 bytes (log), 2 times, one of 3 that wrote to it at that time, by an \
+                 unknown process"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

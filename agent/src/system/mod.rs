@@ -3,6 +3,7 @@
 pub mod allocator;
 pub mod bpf;
 pub mod bpf_try;
+pub mod handle;
 pub mod held;
 pub mod priority;
 pub mod prison;
