@@ -181,7 +181,8 @@ fn what_a_shared_mapping_has_written_is_taken_again() {
         wait::until("the new content beside its process", PATIENCE, || {
             let events = agent.history()?;
             let of_it = |event: &&Value| {
-                event["event.action"] == "stash"
+                // With the exec itself, where it is known by then.
+                (event["event.action"] == "stash" || event["event.action"] == "exec")
                     && event["process.pid"] == pid
                     && event["process.hash.sha256"] == changed.sha256.as_str()
             };

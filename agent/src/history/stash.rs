@@ -60,6 +60,9 @@ impl Default for Options {
     }
 }
 
+/// Files that may wait without pressing.
+const PRESSED: usize = 32;
+
 /// What is asked of the stasher at the moment, and what it answered before.
 pub struct Stash {
     options: Options,
@@ -163,9 +166,9 @@ impl Stash {
         !self.pending.is_empty()
     }
 
-    /// Whether more than a quarter of the room for files that wait is taken.
+    /// Whether more files wait than a moment brings: they must not wait for the host's own work as well.
     pub fn is_pressed(&self) -> bool {
-        self.pending.len() > self.options.pending / 4
+        self.pending.len() > PRESSED
     }
 
     /// Whether the stasher hangs: it owes answers and has given no sign for half a minute.

@@ -181,7 +181,7 @@ impl Sight {
             self.places.tell(now, &mut self.keeper, watch);
         }
         let pressed = count >= kernel::ROUND / 2 || self.keeper.stash.is_pressed();
-        self.yielding.look(now, pressed, self.stasher.pid());
+        self.yielding.look(now, pressed);
         if now.saturating_duration_since(self.losses_asked) > LOSSES {
             self.losses_asked = now;
             self.losses(watch);

@@ -19,8 +19,8 @@ impl Yielding {
         Self { idle: None, pressed: None }
     }
 
-    /// Whether ring or stash are `pressed` now; the stasher has this pid.
-    pub(super) fn look(&mut self, now: Instant, pressed: bool, stasher: Option<u32>) {
+    /// Whether ring or stash are `pressed` now.
+    pub(super) fn look(&mut self, now: Instant, pressed: bool) {
         if pressed {
             self.pressed = Some(now);
         }
@@ -29,10 +29,9 @@ impl Yielding {
             return;
         }
         self.idle = Some(idle);
-        for pid in [None].into_iter().chain(stasher.map(Some)) {
-            if let Err(failure) = set_idle(pid, idle) {
-                tracing::debug!(idle, "the priority cannot be set: {failure}");
-            }
+        // Without CAP_SYS_NICE one who has yielded cannot take it back: then it stays so.
+        if let Err(failure) = set_idle(None, idle) {
+            tracing::debug!(idle, "the priority cannot be set: {failure}");
         }
     }
 }
