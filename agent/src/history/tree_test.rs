@@ -115,8 +115,9 @@ fn a_command_line_of_thousands_of_arguments_is_cut_in_memory() {
 
 #[test]
 fn bytes_are_bounded_whether_processes_end_or_not() {
+    let bounds = Bounds { processes: 20_000, bytes: 8 << 20, ..Bounds::RECORDER };
     for (exits, pids) in [(true, 0..50_000), (false, 0..50_000)] {
-        let mut tree = Tree::new(Bounds::RECORDER);
+        let mut tree = Tree::new(bounds);
         for pid in pids {
             let args = vec![Bytes::from(&[b'x'; 100]); 5];
             let image = Image { executable: Bytes::from("/usr/bin/some-program"), args, ..Image::default() };
@@ -125,11 +126,11 @@ fn bytes_are_bounded_whether_processes_end_or_not() {
             if exits {
                 tree.apply(&exit(3, pid));
             }
-            assert!(tree.bytes() <= Bounds::RECORDER.bytes, "{}", tree.bytes());
+            assert!(tree.bytes() <= bounds.bytes, "{}", tree.bytes());
         }
         let reckoned: usize = tree.nodes().map(size::of).sum();
         assert_eq!(tree.bytes(), reckoned);
-        assert!(tree.len() > 2_000 && tree.len() <= Bounds::RECORDER.processes, "{}", tree.len());
+        assert!(tree.len() > 3_000 && tree.len() <= bounds.processes, "{}", tree.len());
         assert!(tree.get(&id(49_999)).is_some() || !exits);
         assert_eq!(tree.forgotten() + u64::try_from(tree.len()).unwrap(), 50_000);
         let listed = tree.children.values().map(Vec::len).sum::<usize>();
