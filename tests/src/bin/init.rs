@@ -151,8 +151,8 @@ fn blinded(agent: &Agent) -> Result<String> {
     let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
     clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(now.tv_sec() + 600, now.tv_nsec()))?;
     let step = told(agent, "set forwards by")?;
-    // Both clocks are read one after the other: a millisecond more or less.
-    let right = ["599999 ms", "600000 ms", "600001 ms"].iter().any(|length| step.contains(length));
+    // The time between reading the clock and setting it is missing: less than 100 ms, also on an emulated machine.
+    let right = ["by 5999", "by 6000"].iter().any(|length| step.contains(length));
     ensure!(right, "ten minutes are told as: {step}");
     Ok(format!("{stood}; {step}"))
 }
