@@ -1,9 +1,13 @@
-//! Holds all threads of a process for the short time in which registers and memory are read.
+//! All threads of a process, held by ptrace: the one way to their registers.
 //!
 //! A thread of the collector does that and nothing else: it never reads what the process could make hang, and lets go
 //! when the time is over, whatever became of the reader. With PTRACE_SEIZE nobody else can see the stop, and the kernel
 //! lets go all that the holding thread still has, also what has not stopped yet, when that thread ends, however it ends.
+//!
+//! An exec of one thread waits until all others have ended, and those that we hold end only when we hear of it; but our
+//! own PTRACE_SEIZE waits for the exec. So a holder that takes long is nudged: it then takes note of the dead.
 
+use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,15 +15,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::core::{REGISTERS, Thread};
-use super::procdir::ProcDir;
-use super::system::ptrace::{self, Answer, Regset};
+use super::{Held, STOP_MAX};
+use crate::collect::core::{REGISTERS, Thread};
+use crate::collect::procdir::ProcDir;
+use crate::collect::system::ptrace::{self, Answer, Nudge, Regset};
 
 /// Threads that are stopped; a process with more is read with the others running, and says so.
 const THREADS_MAX: usize = 16_384;
-
-/// How long to wait for threads to stop; one in an uninterruptible wait does not.
-const STOP_MAX: Duration = Duration::from_millis(500);
 
 /// Threads are born while we stop their siblings; after this many looks all are there.
 const ROUNDS: usize = 8;
@@ -28,9 +30,12 @@ const ROUNDS: usize = 8;
 /// threads that we hold); then only the end of the whole collector lets the process go.
 const LATE_MAX: Duration = Duration::from_secs(2);
 
+/// How often a holder is nudged that has not answered yet.
+const NUDGE: Duration = Duration::from_millis(20);
+
 /// A process that is held; let go when dropped, and at the latest when its time is over.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(super) struct Traced {
     /// Closed, it asks the holder to let go.
     hold: Option<Sender<()>>,
     released: Receiver<Held>,
@@ -46,28 +51,22 @@ pub(super) struct Stop {
     pub(super) until: Instant,
 }
 
-/// How it was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
-    /// From the first stop to the last release.
-    pub(super) time: Duration,
-    /// Threads that had not stopped even then.
-    pub(super) lingering: Vec<u32>,
-}
-
-impl Stop {
+impl Traced {
     /// Stops the threads of the process, as far as the kernel lets us, and holds them for `pause` at most.
     pub(super) fn all(dir: &ProcDir, pause: Duration) -> Self {
         let since = Instant::now();
         let (hold, asked) = channel();
         let (answer, answered) = channel();
         let (end, released) = channel();
+        let (nudge, nudged) = channel();
         let started = dir.try_clone().and_then(|dir| {
             let holder = move || {
+                // The dead are also noted without a nudge, but only between two calls.
+                drop(nudge.send(Nudge::prepare().ok()));
                 let mut holder = Holder::default();
                 holder.stop(&dir, since + STOP_MAX);
                 let threads = holder.threads(dir.id().pid);
-                let Holder { stopped, pending, refused } = &holder;
+                let Holder { stopped, pending, refused, .. } = &holder;
                 let until = Instant::now() + pause;
                 // Nobody may listen any more: then it is time to let go.
                 drop(answer.send((stopped.len(), threads, pending.clone(), refused.clone(), until)));
@@ -81,7 +80,7 @@ impl Stop {
         let none = |why: String| (0, Vec::new(), Vec::new(), vec![(dir.id().pid, why)], since);
         let (stopped, threads, pending, refused, until) = match started {
             Err(error) => none(format!("start a thread to hold it: {error}")),
-            Ok(_) => match answered.recv_timeout(STOP_MAX + LATE_MAX) {
+            Ok(_) => match await_answer(&answered, nudged.recv().ok().flatten().as_ref()) {
                 Ok(answer) => answer,
                 Err(RecvTimeoutError::Timeout) => end_collector(),
                 Err(RecvTimeoutError::Disconnected) => none("its holder failed".to_owned()),
@@ -108,9 +107,24 @@ impl Stop {
     }
 }
 
-impl Drop for Stop {
+impl Drop for Traced {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+/// The holder's answer; until it comes, the holder is nudged.
+fn await_answer<T>(answered: &Receiver<T>, nudge: Option<&Nudge>) -> Result<T, RecvTimeoutError> {
+    let late = Instant::now() + STOP_MAX + LATE_MAX;
+    loop {
+        match answered.recv_timeout(NUDGE) {
+            Err(RecvTimeoutError::Timeout) if Instant::now() < late => {
+                if let Some(nudge) = nudge {
+                    nudge.give();
+                }
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -129,13 +143,15 @@ struct Holder {
     /// Seized, but not stopped yet.
     pending: Vec<u32>,
     refused: Vec<(u32, String)>,
+    /// All of these.
+    known: HashSet<u32>,
 }
 
 impl Holder {
     fn stop(&mut self, dir: &ProcDir, deadline: Instant) {
         for _ in 0..ROUNDS {
             let Ok((tids, _)) = dir.numbers("task", THREADS_MAX) else { break };
-            let new: Vec<u32> = tids.into_iter().filter(|tid| !self.knows(*tid)).collect();
+            let new: Vec<u32> = tids.into_iter().filter(|tid| self.known.insert(*tid)).collect();
             if new.is_empty() {
                 break;
             }
@@ -162,7 +178,7 @@ impl Holder {
             let signal = ptrace::signal_information(*tid).map(Vec::from).unwrap_or_default();
             threads.push(Thread { tid: *tid, registers, float, signal });
         }
-        let known: Vec<u32> = threads.iter().map(|thread| thread.tid).collect();
+        let known: HashSet<u32> = threads.iter().map(|thread| thread.tid).collect();
         let others = self.refused.iter().map(|(tid, _)| *tid).chain(self.pending.iter().copied());
         threads
             .extend(others.filter(|tid| !known.contains(tid)).map(|tid| Thread { tid, ..Thread::default() }));
@@ -177,12 +193,6 @@ impl Holder {
             // ESRCH: it was killed in the meantime, which nobody can prevent.
             drop(ptrace::release(tid, signal));
         }
-    }
-
-    fn knows(&self, tid: u32) -> bool {
-        self.stopped.iter().any(|(known, _)| *known == tid)
-            || self.pending.contains(&tid)
-            || self.refused.iter().any(|(known, _)| *known == tid)
     }
 
     fn seize(&mut self, dir: &ProcDir, tid: u32, deadline: Instant) {
@@ -211,6 +221,7 @@ impl Holder {
     }
 
     fn poll(&mut self) {
+        ptrace::note_the_dead();
         for tid in std::mem::take(&mut self.pending) {
             match ptrace::poll(tid) {
                 Ok(Answer::Stopped(signal)) => self.stopped.push((tid, signal)),
@@ -222,5 +233,5 @@ impl Holder {
 }
 
 #[cfg(test)]
-#[path = "freeze_test.rs"]
+#[path = "traced_test.rs"]
 mod tests;
