@@ -165,9 +165,13 @@ impl Freezer {
             Freeze::Stop => self.signalled(dir).unwrap_or_else(|why| noting(Stop::none(dir), &why)),
             Freeze::Auto | Freeze::Cgroup | Freeze::Ptrace => traced(dir),
         };
-        if let Some(tracer) = tracer.filter(|_| stop.stopped == 0) {
+        if let Some(tracer) = tracer.filter(|_| stop.stopped == 0 && stop.pending.is_empty()) {
             stop = noting(stop, &format!("it is traced by pid {tracer}"));
-        } else if self.policy == Freeze::Auto && stop.stopped == 0 && dir.check().is_ok() {
+        } else if self.policy == Freeze::Auto
+            && stop.stopped == 0
+            && stop.pending.is_empty()
+            && dir.check().is_ok()
+        {
             let why = stop.refused.first().map(|(_, why)| why.clone()).unwrap_or_default();
             stop = match self.signalled(dir) {
                 Ok(signalled) => noting(signalled, &format!("ptrace was refused: {why}")),

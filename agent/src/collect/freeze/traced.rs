@@ -4,11 +4,12 @@
 //! when the time is over, whatever became of the reader. With PTRACE_SEIZE nobody else can see the stop, and the kernel
 //! lets go all that the holding thread still has, also what has not stopped yet, when that thread ends, however it ends.
 //!
-//! An exec of one thread waits until all others have ended, and those that we hold end only when we hear of it; but our
-//! own PTRACE_SEIZE waits for the exec. So a holder that takes long is nudged: it then takes note of the dead.
+//! An exec of one thread waits until all others have ended, and those that we hold end only when we take note of it; but
+//! our own PTRACE_SEIZE waits for the exec. So the reader, while it waits for the holder, takes note of the dead.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use nix::unistd::Pid;
 use super::{Held, STOP_MAX};
 use crate::collect::core::{REGISTERS, Thread};
 use crate::collect::procdir::ProcDir;
-use crate::collect::system::ptrace::{self, Answer, Nudge, Regset};
+use crate::collect::system::ptrace::{self, Answer, Regset};
 
 /// Threads that are stopped; a process with more is read with the others running, and says so.
 const THREADS_MAX: usize = 16_384;
@@ -30,8 +31,8 @@ const ROUNDS: usize = 8;
 /// threads that we hold); then only the end of the whole collector lets the process go.
 const LATE_MAX: Duration = Duration::from_secs(2);
 
-/// How often a holder is nudged that has not answered yet.
-const NUDGE: Duration = Duration::from_millis(20);
+/// How often the reader looks for dead threads while the holder stops the others.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A process that is held; let go when dropped, and at the latest when its time is over.
 #[derive(Debug)]
@@ -58,12 +59,11 @@ impl Traced {
         let (hold, asked) = channel();
         let (answer, answered) = channel();
         let (end, released) = channel();
-        let (nudge, nudged) = channel();
+        let standing = Arc::new(Mutex::default());
+        let shown = Arc::clone(&standing);
         let started = dir.try_clone().and_then(|dir| {
             let holder = move || {
-                // The dead are also noted without a nudge, but only between two calls.
-                drop(nudge.send(Nudge::prepare().ok()));
-                let mut holder = Holder::default();
+                let mut holder = Holder { standing, ..Holder::default() };
                 holder.stop(&dir, since + STOP_MAX);
                 let threads = holder.threads(dir.id().pid);
                 let Holder { stopped, pending, refused, .. } = &holder;
@@ -80,7 +80,7 @@ impl Traced {
         let none = |why: String| (0, Vec::new(), Vec::new(), vec![(dir.id().pid, why)], since);
         let (stopped, threads, pending, refused, until) = match started {
             Err(error) => none(format!("start a thread to hold it: {error}")),
-            Ok(_) => match await_answer(&answered, nudged.recv().ok().flatten().as_ref()) {
+            Ok(_) => match await_answer(&answered, &shown) {
                 Ok(answer) => answer,
                 Err(RecvTimeoutError::Timeout) => end_collector(),
                 Err(RecvTimeoutError::Disconnected) => none("its holder failed".to_owned()),
@@ -113,15 +113,14 @@ impl Drop for Traced {
     }
 }
 
-/// The holder's answer; until it comes, the holder is nudged.
-fn await_answer<T>(answered: &Receiver<T>, nudge: Option<&Nudge>) -> Result<T, RecvTimeoutError> {
+/// The holder's answer; until it comes, note is taken of those `standing` that have died.
+fn await_answer<T>(answered: &Receiver<T>, standing: &Mutex<Vec<u32>>) -> Result<T, RecvTimeoutError> {
     let late = Instant::now() + STOP_MAX + LATE_MAX;
     loop {
-        match answered.recv_timeout(NUDGE) {
+        match answered.recv_timeout(LOOK) {
             Err(RecvTimeoutError::Timeout) if Instant::now() < late => {
-                if let Some(nudge) = nudge {
-                    nudge.give();
-                }
+                let mut standing = standing.lock().unwrap_or_else(PoisonError::into_inner);
+                standing.retain(|tid| matches!(ptrace::poll(*tid), Ok(Answer::Running | Answer::Stopped(_))));
             }
             outcome => return outcome,
         }
@@ -145,6 +144,8 @@ struct Holder {
     refused: Vec<(u32, String)>,
     /// All of these.
     known: HashSet<u32>,
+    /// Those that have stopped, for the reader.
+    standing: Arc<Mutex<Vec<u32>>>,
 }
 
 impl Holder {
@@ -221,10 +222,12 @@ impl Holder {
     }
 
     fn poll(&mut self) {
-        ptrace::note_the_dead();
         for tid in std::mem::take(&mut self.pending) {
             match ptrace::poll(tid) {
-                Ok(Answer::Stopped(signal)) => self.stopped.push((tid, signal)),
+                Ok(Answer::Stopped(signal)) => {
+                    self.stopped.push((tid, signal));
+                    self.standing.lock().unwrap_or_else(PoisonError::into_inner).push(tid);
+                }
                 Ok(Answer::Running) => self.pending.push(tid),
                 Ok(Answer::Ended) | Err(_) => self.refused.push((tid, "it ended".to_owned())),
             }

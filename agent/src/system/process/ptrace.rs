@@ -2,11 +2,8 @@
 //! the tracer ends, however it ends.
 
 use std::io;
-use std::mem::MaybeUninit;
 
-use nix::errno::Errno;
 use nix::sys::ptrace;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::Pid;
 
 /// Room for the largest register set we ask for.
@@ -98,61 +95,6 @@ pub(crate) fn signal_information(thread: u32) -> io::Result<[u8; 128]> {
         )
     };
     if result == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Takes note of all threads that this thread traces and that have ended. Until then their process cannot go on with an
-/// exec.
-pub(crate) fn note_the_dead() {
-    loop {
-        let mut information = MaybeUninit::<libc::siginfo_t>::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG | libc::__WALL | libc::__WNOTHREAD;
-        #[expect(
-            unsafe_code,
-            reason = "nix has no __WNOTHREAD for waitid, and a signal handler needs the plain call"
-        )]
-        // SAFETY: `information` is a valid place for the kernel's answer, and all zeros is a valid one.
-        let ended = unsafe {
-            libc::waitid(libc::P_ALL, 0, information.as_mut_ptr(), flags) == 0
-                && information.assume_init().si_pid() != 0
-        };
-        if !ended {
-            return;
-        }
-    }
-}
-
-/// A way to make a thread take note of the dead while a call of its own holds it.
-#[derive(Debug)]
-pub(crate) struct Nudge(libc::pid_t);
-
-/// Nobody else sends it to us, and its default is to be ignored.
-const NUDGE: libc::c_int = libc::SIGURG;
-
-impl Nudge {
-    /// Of the calling thread.
-    pub(crate) fn prepare() -> io::Result<Self> {
-        extern "C" fn nudged(_: libc::c_int) {
-            let error = Errno::last_raw();
-            note_the_dead();
-            Errno::set_raw(error);
-        }
-        let action = SigAction::new(SigHandler::Handler(nudged), SaFlags::SA_RESTART, SigSet::empty());
-        #[expect(unsafe_code, reason = "a signal handler")]
-        // SAFETY: the handler makes one system call, which may be made in a handler, and keeps errno.
-        unsafe {
-            sigaction(Signal::SIGURG, &action)?;
-        }
-        Ok(Self(nix::unistd::gettid().as_raw()))
-    }
-
-    /// Nudges it. A thread that has ended cannot be nudged.
-    pub(crate) fn give(&self) {
-        #[expect(unsafe_code, reason = "nix has no tgkill")]
-        // SAFETY: plain numbers; a thread of our own, or nobody.
-        unsafe {
-            libc::syscall(libc::SYS_tgkill, libc::getpid(), self.0, NUDGE);
-        }
-    }
 }
 
 /// Lets a stopped thread go, and gives it the signal it was about to get.
