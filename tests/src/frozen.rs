@@ -20,8 +20,9 @@ use crate::wait;
 
 /// The longest that anything may be held (collect/freeze/mod.rs).
 pub const PAUSE: Duration = Duration::from_secs(2);
-/// What a busy machine may take beyond that.
-const MARGIN: Duration = Duration::from_millis(1500);
+/// The time to stop threads, a second after which the guard ends a collector that does not let go, and what a busy
+/// machine may take.
+const MARGIN: Duration = Duration::from_millis(2500);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A way of holding, and how it is seen that something is held.
@@ -214,20 +215,20 @@ pub fn killed(template: &mut Template, method: &Method, ticker: &Ticker, times: 
     Ok(longest)
 }
 
-/// A collector stands still while it holds the target; how long that was held.
+/// A collector stands still while it holds the target, which must run again all the same; after how long it did.
 pub fn stopped(template: &mut Template, method: &Method, ticker: &Ticker) -> Result<Duration> {
     for _ in 0..10 {
         let begun = Instant::now();
-        if let Some(mut collector) = holding(template, method, ticker.pid())? {
-            let time = await_release(method, ticker.pid(), begun)?;
-            let state = status(collector.id(), "State")?;
-            ensure!(state.starts_with('T'), "the collector did not stand still: {state}");
-            collector.kill()?;
-            collector.wait()?;
-            ticker.goes_on()?;
-            template.sweep()?;
-            return Ok(time);
-        }
+        let Some(mut collector) = holding(template, method, ticker.pid())? else { continue };
+        let time = await_release(method, ticker.pid(), begun);
+        // By whatever it was held: for its registers it is traced too, and lets go only when the collector is ended.
+        let runs = time.and_then(|_| await_release(&Method::Ptrace, ticker.pid(), begun));
+        collector.kill()?;
+        collector.wait()?;
+        let time = runs?;
+        ticker.goes_on()?;
+        template.sweep()?;
+        return Ok(time);
     }
     bail!("no collector was seen to hold the target by {method:?}")
 }

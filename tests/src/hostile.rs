@@ -66,6 +66,11 @@ impl Drop for Hostile {
     }
 }
 
+/// Whether the text is the identity of a process with this pid: `<boot>-<pid>-<start>`.
+fn is(id: &Value, pid: u32) -> bool {
+    id.as_str().and_then(|text| text.rsplit('-').nth(1)).is_some_and(|text| text == pid.to_string())
+}
+
 /// A bundle's own account.
 pub struct Account {
     /// `capture.json`.
@@ -108,8 +113,7 @@ impl Account {
     /// What was held still of this process.
     pub fn frozen(&self, pid: u32) -> Vec<&Value> {
         let list = self.manifest["frozen"].as_array().into_iter().flatten();
-        list.filter(|one| one["processes"].as_array().into_iter().flatten().any(|id| id["pid"] == pid))
-            .collect()
+        list.filter(|one| one["processes"].as_array().into_iter().flatten().any(|id| is(id, pid))).collect()
     }
 
     /// A file of the process.

@@ -52,9 +52,9 @@ fn killed(method: Method) -> Result<()> {
     agent.stop()?;
     let longest = frozen::killed(&mut template, &method, &ticker, KILLS)?;
     println!("{method:?}: {KILLS} of {KILLS} ran again, the last {longest:?} after the kill");
+    let time = frozen::stopped(&mut template, &method, &ticker)?;
+    println!("a collector that stands still: the target ran again after {time:?}");
     if !matches!(method, Method::Ptrace) {
-        let time = frozen::stopped(&mut template, &method, &ticker)?;
-        println!("a collector that stands still: let go by its guard after {time:?}");
         frozen::unguarded(&mut template, &method, &ticker)?;
     }
     Ok(())

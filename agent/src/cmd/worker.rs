@@ -72,7 +72,8 @@ pub enum Worker {
     /// Lets go what the probe has stopped (channel at descriptor 3, the probe's list at 4).
     #[command(hide = true)]
     Thawer,
-    /// Lets go what a collector holds, if the collector does not (channel at descriptor 3).
+    /// Lets go what a collector holds, if the collector does not (channel at descriptor 3, the
+    /// collector at 4).
     #[command(hide = true)]
     Guard,
     /// Speaks HTTP (channel at descriptor 3, listening socket at 4).
@@ -121,7 +122,8 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
             Ok(Exit::Done)
         }
         Worker::Guard => {
-            guard::serve(&Channel::new(inherited(spawn::FIRST)?)).map_err(Error::failed)?;
+            let (channel, collector) = (inherited(spawn::FIRST)?, inherited(spawn::FIRST + 1)?);
+            guard::serve(&Channel::new(channel), &collector).map_err(Error::failed)?;
             Ok(Exit::Done)
         }
         Worker::Door { uid, gid } => {

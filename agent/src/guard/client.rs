@@ -1,12 +1,15 @@
 //! A collector's side of its guard.
 
+#[cfg(not(test))]
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::Child;
 use std::time::Duration;
 
 use super::{Answer, Ask, Error, Hold};
 use crate::ipc::Channel;
+use crate::system::pidfd;
+#[cfg(not(test))]
 use crate::system::spawn;
 
 /// How long the guard may take for an answer: it writes a few bytes into a file, or sends a signal.
@@ -16,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Guard {
     channel: Channel,
-    child: Child,
+    child: Option<Child>,
 }
 
 /// How it was held.
@@ -33,8 +36,19 @@ impl Guard {
     pub fn start() -> Result<Self, Error> {
         let (ours, theirs) = Channel::pair()?;
         ours.set_timeout(PATIENCE)?;
-        let child = spawn::survivor(&[OsStr::new("guard")], &[theirs.into()]).map_err(Error::Start)?;
-        Ok(Self { channel: ours, child })
+        let ourselves = pidfd::open(std::process::id()).map_err(Error::Start)?;
+        Ok(Self { channel: ours, child: process(theirs, ourselves)? })
+    }
+
+    /// A process is about to be traced, for `time` at most: if it is not let go by then, the guard ends us.
+    pub fn trace(&self, time: Duration) -> Result<(), Error> {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Ok(self.channel.send(&Ask::Trace { ms }, &[])?)
+    }
+
+    /// It was let go.
+    pub fn traced(&self) -> Result<(), Error> {
+        Ok(self.channel.send(&Ask::Traced, &[])?)
     }
 
     /// Has `object` stopped, for `pause` at most.
@@ -63,8 +77,23 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.channel.shut_down();
         // It ends by itself; one that does not is nobody's to wait for.
-        if let Ok(None) = self.child.try_wait() {
-            tracing::debug!(pid = self.child.id(), "the guard ends after us");
+        if let Some(child) = &mut self.child
+            && let Ok(None) = child.try_wait()
+        {
+            tracing::debug!(pid = child.id(), "the guard ends after us");
         }
     }
+}
+
+#[cfg(not(test))]
+fn process(channel: Channel, collector: OwnedFd) -> Result<Option<Child>, Error> {
+    let guard = spawn::survivor(&[OsStr::new("guard")], &[channel.into(), collector]);
+    guard.map(Some).map_err(Error::Start)
+}
+
+/// In tests the executable is not ours: a thread does the same.
+#[cfg(test)]
+fn process(channel: Channel, collector: OwnedFd) -> Result<Option<Child>, Error> {
+    let guard = move || drop(super::serve(&channel, &collector));
+    std::thread::Builder::new().spawn(guard).map(|_| None).map_err(Error::Start)
 }

@@ -4,7 +4,6 @@ use std::thread::{self, JoinHandle};
 
 use super::*;
 use crate::proc::Stat;
-use crate::system::pidfd;
 
 /// A guard in a thread, and a process that it may hold.
 struct Scene {
@@ -18,9 +17,11 @@ impl Scene {
     fn begin() -> Self {
         let (collector, theirs) = Channel::pair().unwrap();
         collector.set_timeout(Duration::from_secs(10)).unwrap();
-        let guard = thread::spawn(move || serve(&theirs).unwrap());
         let child = Command::new("sleep").arg("60").spawn().unwrap();
+        // What may be held is, in these tests, also what the guard would end.
         let process = pidfd::open(child.id()).unwrap();
+        let ended = pidfd::open(child.id()).unwrap();
+        let guard = thread::spawn(move || serve(&theirs, &ended).unwrap());
         Self { collector, guard, child, process }
     }
 
@@ -102,4 +103,27 @@ fn what_cannot_be_held_is_an_answer_and_does_not_end_the_guard() {
     let answer = scene.ask(&Ask::Hold { hold: Hold::Cgroup2, ms: 10 });
     assert!(matches!(answer, Answer::Holds(Err(_))), "{answer:?}");
     scene.hold(60_000);
+}
+
+#[test]
+fn a_collector_that_does_not_let_go_what_it_traces_is_ended() {
+    let scene = Scene::begin();
+    scene.collector.send(&Ask::Trace { ms: 60_000 }, &[]).unwrap();
+    scene.collector.send(&Ask::Traced, &[]).unwrap();
+    scene.collector.send(&Ask::Trace { ms: 50 }, &[]).unwrap();
+    scene.becomes(b'Z');
+}
+
+#[test]
+fn one_that_does_is_not() {
+    let scene = Scene::begin();
+    for _ in 0..2 {
+        scene.collector.send(&Ask::Trace { ms: 1000 }, &[]).unwrap();
+    }
+    for _ in 0..2 {
+        scene.collector.send(&Ask::Traced, &[]).unwrap();
+    }
+    // Later than the tracing was to end.
+    scene.hold(1200);
+    scene.becomes(b'S');
 }

@@ -2,7 +2,8 @@
 //! becomes of the collector.
 //!
 //! What holds a process by itself when its holder dies (a stop signal, a frozen cgroup) is set and lifted by nobody
-//! else. A ptrace stop needs no guard: the kernel lifts it with the end of the tracer.
+//! else. A ptrace stop is lifted by the kernel with the end of the tracer: a tracer that does not let go in time (it hangs,
+//! somebody has stopped it) is ended.
 
 mod client;
 mod hold;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::client::{Guard, Released};
 pub use self::hold::Hold;
 use crate::ipc::{self, Channel};
+use crate::system::pidfd;
 
 /// The longest that a guard holds anything, whatever it is asked.
 const LONGEST: Duration = Duration::from_mins(1);
@@ -50,6 +52,10 @@ enum Ask {
     Hold { hold: Hold, ms: u64 },
     /// Let it go.
     Release,
+    /// The collector is about to trace, for so many milliseconds at most. No answer.
+    Trace { ms: u64 },
+    /// It traces one process less. No answer.
+    Traced,
 }
 
 /// What the guard answers.
@@ -72,24 +78,75 @@ struct Held {
     over: Option<Duration>,
 }
 
+/// What the guard looks after.
+#[derive(Default)]
+struct Watch {
+    held: Option<Held>,
+    /// Processes that the collector traces, and until when.
+    traced: usize,
+    until: Option<Instant>,
+}
+
 /// The guard's work, until the collector ends; then nothing is held any more.
-pub fn serve(channel: &Channel) -> Result<(), Error> {
+pub fn serve(channel: &Channel, collector: &OwnedFd) -> Result<(), Error> {
     survive();
-    let mut held: Option<Held> = None;
+    let mut watch = Watch::default();
     loop {
-        let patience = held.as_ref().filter(|held| held.over.is_none()).map(Held::left);
-        let outcome =
-            wait(channel, patience).and_then(|said| if said { hear(channel, &mut held) } else { Ok(true) });
-        if let Some(held) = held.as_mut().filter(|held| held.over.is_none() && held.left().is_zero()) {
-            held.let_go();
-        }
+        let outcome = wait(channel, watch.patience())
+            .and_then(|said| if said { watch.hear(channel) } else { Ok(true) });
+        watch.in_time(collector);
         if !matches!(outcome, Ok(true)) {
-            if let Some(held) = held.as_mut().filter(|held| held.over.is_none()) {
+            if let Some(held) = watch.held.as_mut().filter(|held| held.over.is_none()) {
                 held.let_go();
                 tracing::warn!(hold = ?held.hold, "the collector ended while it held this; it was let go");
             }
             return outcome.map(drop);
         }
+    }
+}
+
+impl Watch {
+    /// How long nothing has to be done.
+    fn patience(&self) -> Option<Duration> {
+        let held = self.held.as_ref().filter(|held| held.over.is_none()).map(|held| held.until);
+        let first = held.into_iter().chain(self.until).min();
+        first.map(|first| first.saturating_duration_since(Instant::now()))
+    }
+
+    /// Lets go what has been held long enough.
+    fn in_time(&mut self, collector: &OwnedFd) {
+        let now = Instant::now();
+        if let Some(held) = self.held.as_mut().filter(|held| held.over.is_none() && held.until <= now) {
+            held.let_go();
+        }
+        if self.until.is_some_and(|until| until <= now) {
+            tracing::error!("the collector does not let go what it traces; it is ended");
+            self.until = None;
+            if let Err(failure) = pidfd::signal(collector.as_fd(), libc::SIGKILL) {
+                tracing::error!("cannot end the collector: {failure}");
+            }
+        }
+    }
+
+    /// Does what the collector asks; false when it has ended.
+    fn hear(&mut self, channel: &Channel) -> Result<bool, Error> {
+        let Some((ask, descriptors)) = channel.recv::<Ask>()? else { return Ok(false) };
+        match ask {
+            Ask::Hold { hold, ms } => {
+                channel.send(&Answer::Holds(begin(&mut self.held, hold, descriptors, ms)), &[])?;
+            }
+            Ask::Release => channel.send(&release(&mut self.held), &[])?,
+            Ask::Trace { ms } => {
+                let until = Instant::now() + Duration::from_millis(ms).min(LONGEST);
+                self.traced = self.traced.saturating_add(1);
+                self.until = Some(self.until.map_or(until, |earlier| earlier.max(until)));
+            }
+            Ask::Traced => {
+                self.traced = self.traced.saturating_sub(1);
+                self.until = self.until.filter(|_| self.traced > 0);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -114,23 +171,11 @@ fn wait(channel: &Channel, patience: Option<Duration>) -> Result<bool, Error> {
     }
 }
 
-/// Does what the collector asks; false when it has ended.
-fn hear(channel: &Channel, held: &mut Option<Held>) -> Result<bool, Error> {
-    let Some((ask, descriptors)) = channel.recv::<Ask>()? else { return Ok(false) };
-    let answer = match ask {
-        Ask::Hold { hold, ms } => Answer::Holds(begin(held, hold, descriptors, ms)),
-        Ask::Release => match held.take() {
-            Some(mut held) => {
-                let in_time = held.over.is_none();
-                let time = held.over.unwrap_or_else(|| held.let_go());
-                let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-                Answer::Released { micros, in_time }
-            }
-            None => Answer::Released { micros: 0, in_time: true },
-        },
-    };
-    channel.send(&answer, &[])?;
-    Ok(true)
+fn release(held: &mut Option<Held>) -> Answer {
+    let Some(mut held) = held.take() else { return Answer::Released { micros: 0, in_time: true } };
+    let in_time = held.over.is_none();
+    let time = held.over.unwrap_or_else(|| held.let_go());
+    Answer::Released { micros: u64::try_from(time.as_micros()).unwrap_or(u64::MAX), in_time }
 }
 
 fn begin(held: &mut Option<Held>, how: Hold, descriptors: Vec<OwnedFd>, ms: u64) -> Result<(), String> {
@@ -151,10 +196,6 @@ fn begin(held: &mut Option<Held>, how: Hold, descriptors: Vec<OwnedFd>, ms: u64)
 }
 
 impl Held {
-    fn left(&self) -> Duration {
-        self.until.saturating_duration_since(Instant::now())
-    }
-
     /// Lets it go; for how long it was held.
     fn let_go(&mut self) -> Duration {
         if let Err(failure) = self.hold.end(self.object.as_fd()) {

@@ -103,6 +103,7 @@ pub(super) struct Group {
     traced: BTreeMap<u32, Stop>,
     /// None when somebody else had frozen it: then it stays so.
     guarded: Option<Guarded>,
+    guard: Arc<Guard>,
     cgroup: Cgroup,
     processes: Vec<ProcessId>,
     until: Instant,
@@ -120,19 +121,21 @@ impl Group {
         let control = cgroup.control().map_err(|error| fail("open it", &error))?;
         let mut traced = BTreeMap::new();
         if cgroup.hold == Hold::Cgroup1 && !before {
-            traced.extend(dirs.iter().map(|dir| (dir.id().pid, Stop::all(dir, PAUSE_MAX))));
+            traced.extend(
+                dirs.iter().map(|dir| (dir.id().pid, Stop::all(dir, PAUSE_MAX, Some(guard.clone())))),
+            );
         }
         let (since, until) = ((Timestamp::now(), Instant::now()), Instant::now() + PAUSE_MAX);
         let guarded = if before {
             None
         } else {
             Some(
-                Guarded::begin(guard, cgroup.hold, control, PAUSE_MAX)
+                Guarded::begin(guard.clone(), cgroup.hold, control, PAUSE_MAX)
                     .map_err(|error| fail("freeze", &error))?,
             )
         };
         let processes = dirs.iter().map(|dir| dir.id()).collect();
-        let mut group = Self { traced, guarded, cgroup, processes, until, since, notes: Vec::new() };
+        let mut group = Self { traced, guarded, guard, cgroup, processes, until, since, notes: Vec::new() };
         group.remark(before);
         Ok(group)
     }
@@ -166,7 +169,7 @@ impl Group {
         let mut stop = match self.cgroup.hold {
             // The refrigerator of v1 answers no tracer.
             Hold::Cgroup1 => self.traced.remove(&dir.id().pid).unwrap_or_else(|| Stop::none(dir)),
-            _ => Stop::all(dir, left),
+            _ => Stop::all(dir, left, Some(self.guard.clone())),
         };
         stop.method = self.cgroup.method();
         // It stands with its cgroup, whether it could be traced or not.

@@ -2,7 +2,7 @@
 //!
 //! | method | who sees it | what lifts it when the collector dies |
 //! |--------|-------------|---------------------------------------|
-//! | ptrace | nobody, but a process that another one traces cannot be held | the kernel |
+//! | ptrace | nobody, but a process that another one traces cannot be held | the kernel; the guard ends a collector that hangs |
 //! | cgroup | whoever watches the cgroup's own files; nothing in it can be born meanwhile | the guard |
 //! | stop   | the parent (SIGCHLD), and the process, if it handles SIGCONT | the guard |
 //! | none   | nobody: it is read while it runs, and what changed meanwhile is told | - |
@@ -77,8 +77,8 @@ pub(super) struct Stop {
 
 impl Stop {
     /// Holds the process by ptrace, as far as the kernel lets us, for `pause` at most.
-    pub(super) fn all(dir: &ProcDir, pause: Duration) -> Self {
-        let mut traced = Traced::all(dir, pause);
+    pub(super) fn all(dir: &ProcDir, pause: Duration, guard: Option<Arc<Guard>>) -> Self {
+        let mut traced = Traced::all(dir, pause, guard);
         let method = if traced.len() > 0 { Method::Ptrace } else { Method::None };
         Self {
             method,
@@ -163,7 +163,7 @@ impl Freezer {
         let mut stop = match self.policy {
             Freeze::None => Stop::none(dir),
             Freeze::Stop => self.signalled(dir).unwrap_or_else(|why| noting(Stop::none(dir), &why)),
-            Freeze::Auto | Freeze::Cgroup | Freeze::Ptrace => traced(dir),
+            Freeze::Auto | Freeze::Cgroup | Freeze::Ptrace => self.traced(dir),
         };
         if let Some(tracer) = tracer.filter(|_| stop.stopped == 0 && stop.pending.is_empty()) {
             stop = noting(stop, &format!("it is traced by pid {tracer}"));
@@ -181,10 +181,18 @@ impl Freezer {
         stop
     }
 
+    /// Holds it by ptrace, and says if it stood before.
+    fn traced(&mut self, dir: &ProcDir) -> Stop {
+        let stood = stands(dir);
+        // Without a guard the kernel, and the holder itself, see to it that it is let go.
+        let stop = Stop::all(dir, PAUSE_MAX, self.guard().ok());
+        if stood { noting(stop, "it was stopped before, and stays so") } else { stop }
+    }
+
     /// Holds it by a stop signal, and reads its registers if the kernel lets us.
     fn signalled(&mut self, dir: &ProcDir) -> Result<Stop, String> {
         if stands(dir) {
-            return Ok(traced(dir));
+            return Ok(self.traced(dir));
         }
         let guard = self.guard()?;
         let process =
@@ -194,7 +202,7 @@ impl Freezer {
         let until = Instant::now() + PAUSE_MAX;
         let mut signalled = Guarded::begin(guard, Hold::Signal, process, PAUSE_MAX)?;
         let standing = await_stopped(dir);
-        let mut stop = Stop::all(dir, PAUSE_MAX);
+        let mut stop = Stop::all(dir, PAUSE_MAX, self.guard().ok());
         if standing.is_empty() {
             signalled.release();
             return Err("it did not stop".to_owned());
@@ -212,13 +220,6 @@ impl Freezer {
         }
         self.guard.clone().ok_or_else(|| "there is no guard".to_owned())
     }
-}
-
-/// Holds it by ptrace, and says if it stood before.
-fn traced(dir: &ProcDir) -> Stop {
-    let stood = stands(dir);
-    let stop = Stop::all(dir, PAUSE_MAX);
-    if stood { noting(stop, "it was stopped before, and stays so") } else { stop }
 }
 
 fn noting(mut stop: Stop, note: &str) -> Stop {

@@ -20,6 +20,7 @@ use super::{Held, STOP_MAX};
 use crate::collect::core::{REGISTERS, Thread};
 use crate::collect::procdir::ProcDir;
 use crate::collect::system::ptrace::{self, Answer, Regset};
+use crate::guard::Guard;
 
 /// Threads that are stopped; a process with more is read with the others running, and says so.
 const THREADS_MAX: usize = 16_384;
@@ -30,6 +31,9 @@ const ROUNDS: usize = 8;
 /// How much longer than agreed the holder may take. The kernel can keep it (in PTRACE_SEIZE, while an exec waits for
 /// threads that we hold); then only the end of the whole collector lets the process go.
 const LATE_MAX: Duration = Duration::from_secs(2);
+
+/// How much later the guard ends us: for when nothing of us runs any more.
+const GUARD_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the reader looks for dead threads while the holder stops the others.
 const LOOK: Duration = Duration::from_millis(20);
@@ -54,7 +58,7 @@ pub(super) struct Traced {
 
 impl Traced {
     /// Stops the threads of the process, as far as the kernel lets us, and holds them for `pause` at most.
-    pub(super) fn all(dir: &ProcDir, pause: Duration) -> Self {
+    pub(super) fn all(dir: &ProcDir, pause: Duration, guard: Option<Arc<Guard>>) -> Self {
         let since = Instant::now();
         let (hold, asked) = channel();
         let (answer, answered) = channel();
@@ -63,6 +67,7 @@ impl Traced {
         let shown = Arc::clone(&standing);
         let started = dir.try_clone().and_then(|dir| {
             let holder = move || {
+                let watched = guard.filter(|guard| guard.trace(STOP_MAX + pause + GUARD_AFTER).is_ok());
                 let mut holder = Holder { standing, ..Holder::default() };
                 holder.stop(&dir, since + STOP_MAX);
                 let threads = holder.threads(dir.id().pid);
@@ -72,6 +77,9 @@ impl Traced {
                 drop(answer.send((stopped.len(), threads, pending.clone(), refused.clone(), until)));
                 match asked.recv_timeout(pause) {
                     Ok(()) | Err(_) => holder.release(),
+                }
+                if let Some(Err(failure)) = watched.map(|guard| guard.traced()) {
+                    tracing::warn!("{failure}; it has ended");
                 }
                 drop(end.send(Held { time: since.elapsed(), lingering: holder.pending }));
             };
