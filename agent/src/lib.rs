@@ -21,6 +21,7 @@ pub mod trigger;
 pub mod plan;
 pub mod capture;
 pub mod collect;
+pub mod guard;
 pub mod bundle;
 pub mod store;
 pub mod door;

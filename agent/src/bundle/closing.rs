@@ -128,6 +128,7 @@ impl Closing {
             profile: job.profile,
             limits: job.limits.clone(),
             facts: job.facts.clone(),
+            frozen: journal.frozen,
             outcomes,
             attempts_dropped: journal.end.map_or(0, |(_, _, dropped)| dropped),
             artifacts: found.artifacts,

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::frame::Compressor;
 use super::journal::Line;
 use super::layout::FRAME_MAX;
-use super::manifest::{Artifact, Attempt};
+use super::manifest::{Artifact, Attempt, Frozen};
 
 /// What is complete reaches the file within this time, also when nothing follows it.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
@@ -30,6 +30,8 @@ pub(super) enum Note {
     Member(Artifact),
     /// An attempt.
     Attempt(Attempt),
+    /// What was held still.
+    Frozen(Frozen),
     /// The end, with the attempts that were dropped.
     End(u64),
 }
@@ -274,6 +276,7 @@ impl Writer {
         for note in notes {
             let line = match note {
                 Note::Attempt(attempt) => Line::Attempt(attempt),
+                Note::Frozen(frozen) => Line::Frozen(frozen),
                 // Its frame may not be there.
                 Note::Member(_) | Note::End(_) if failed => continue,
                 Note::Member(mut artifact) => {

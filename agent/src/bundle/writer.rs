@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::journal::Line;
 use super::layout::{self, ATTEMPTS_MAX, FRAME_MAX, MEMBERS_MAX};
-use super::manifest::{Artifact, Attempt};
+use super::manifest::{Artifact, Attempt, Frozen};
 use super::name::Name;
 use super::pipeline::{Note, Pipeline};
 use crate::text;
@@ -28,6 +28,8 @@ const JOURNAL_RESERVE: i64 = 1 << 20;
 const TEXT_MAX: usize = 48 << 20;
 /// Characters of one subject or detail at most.
 const DETAIL_MAX: usize = 4096;
+/// A plan has as many processes at most; each is held once.
+const FROZEN_MAX: usize = 10_000;
 const ZEROS: [u8; 4096] = [0; 4096];
 
 /// A bag in the making: `<id>.partial` (frames) and `<id>.journal` (JSON Lines) in one directory.
@@ -39,6 +41,7 @@ pub struct Bag {
     chunk: Vec<u8>,
     attempts: u64,
     attempts_dropped: u64,
+    frozen: usize,
     text: usize,
 }
 
@@ -112,6 +115,7 @@ impl Bag {
             chunk: vec![0; CHUNK],
             attempts: 0,
             attempts_dropped: 0,
+            frozen: 0,
             text: 0,
         })
     }
@@ -144,6 +148,15 @@ impl Bag {
         }
         self.attempts = self.attempts.saturating_add(1);
         self.pipeline.note(Note::Attempt(attempt)).map_err(|error| self.failed(error))
+    }
+
+    /// Writes down what was held still.
+    pub fn frozen(&mut self, frozen: &Frozen) -> Result<(), Error> {
+        if self.frozen >= FROZEN_MAX {
+            return Ok(());
+        }
+        self.frozen = self.frozen.saturating_add(1);
+        self.pipeline.note(Note::Frozen(frozen.clone())).map_err(|error| self.failed(error))
     }
 
     /// Closes the last frame; the bag is now ready to be sealed.

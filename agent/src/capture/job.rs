@@ -108,6 +108,23 @@ pub fn is_held(path: &Path) -> bool {
     matches!(Flock::lock(file, FlockArg::LockExclusiveNonblock), Err((_, Errno::EWOULDBLOCK)))
 }
 
+/// How processes are held still while their memory is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freeze {
+    /// As fits: a whole container or service by its cgroup, else by ptrace, else by a stop signal.
+    #[default]
+    Auto,
+    /// By their cgroup wherever all of it is read, else by ptrace.
+    Cgroup,
+    /// By ptrace only, which nobody sees.
+    Ptrace,
+    /// By a stop signal, which their parents see.
+    Stop,
+    /// Not at all.
+    None,
+}
+
 /// Bounds of one capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -122,6 +139,8 @@ pub struct Limits {
     pub file_bytes: u64,
     /// How far back the history goes into the bundle, in hours.
     pub history_hours: u64,
+    /// How processes are held still while their memory is read.
+    pub freeze: Freeze,
 }
 
 impl Default for Limits {
@@ -132,6 +151,7 @@ impl Default for Limits {
             memory_bytes: 4 << 30,
             file_bytes: 256 << 20,
             history_hours: 24,
+            freeze: Freeze::Auto,
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::history::tree::{Bounds, Tree};
 use crate::ipc::Channel;
 use crate::system::{self, spawn};
 use crate::trigger::resolve;
-use crate::{collect, door, gate, plan, thaw};
+use crate::{collect, door, gate, guard, plan, thaw};
 
 /// Reading the history back may take this part of a capture's time: the living do not wait for it.
 const READ_PART: u32 = 6;
@@ -72,6 +72,10 @@ pub enum Worker {
     /// Lets go what the probe has stopped (channel at descriptor 3, the probe's list at 4).
     #[command(hide = true)]
     Thawer,
+    /// Lets go what a collector holds, if the collector does not (channel at descriptor 3, the
+    /// collector at 4).
+    #[command(hide = true)]
+    Guard,
     /// Speaks HTTP (channel at descriptor 3, listening socket at 4).
     #[command(hide = true)]
     Door {
@@ -115,6 +119,11 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
         Worker::Thawer => {
             let (channel, list) = (inherited(spawn::FIRST)?, inherited(spawn::FIRST + 1)?);
             thaw::serve(&Channel::new(channel), list).map_err(Error::failed)?;
+            Ok(Exit::Done)
+        }
+        Worker::Guard => {
+            let (channel, collector) = (inherited(spawn::FIRST)?, inherited(spawn::FIRST + 1)?);
+            guard::serve(&Channel::new(channel), &collector).map_err(Error::failed)?;
             Ok(Exit::Done)
         }
         Worker::Door { uid, gid } => {

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::writer::Error;
-use crate::bundle::{Attempt, Bag, Name, Outcome};
+use crate::bundle::{Attempt, Bag, Frozen, Name, Outcome};
 use crate::capture::job::Limits;
 
 /// How far a collection is; many a second, for whoever watches.
@@ -22,6 +22,9 @@ pub struct Progress {
     pub total: u64,
     /// Bytes taken so far by the whole capture.
     pub bytes: u64,
+    /// What is held still at this moment, and how: should the collector be killed, this is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub holds: Option<String>,
 }
 
 /// Why something was not taken, or not whole.
@@ -124,6 +127,7 @@ pub(super) struct Attempts<'a> {
     done: u64,
     total: u64,
     taken: u64,
+    holds: Option<String>,
     room: Room,
 }
 
@@ -136,7 +140,7 @@ impl<'a> Attempts<'a> {
     ) -> Self {
         let room =
             Room { bytes: limits.bytes, memory: limits.memory_bytes, file: limits.file_bytes, deadline };
-        Self { bag, progress, collection: "", done: 0, total: 0, taken: 0, room }
+        Self { bag, progress, collection: "", done: 0, total: 0, taken: 0, holds: None, room }
     }
 
     /// The attempts that follow belong to `collection`.
@@ -157,6 +161,19 @@ impl<'a> Attempts<'a> {
     /// Counts bytes of process memory.
     pub(super) fn spend_memory(&mut self, bytes: u64) {
         self.room.memory = self.room.memory.saturating_sub(bytes);
+    }
+
+    /// What follows is about to be held still.
+    pub(super) fn hold(&mut self, what: String) {
+        self.holds = Some(what);
+        self.report();
+    }
+
+    /// It runs again; how it was held is written down.
+    pub(super) fn let_go(&mut self, frozen: Option<&Frozen>) -> Result<(), Error> {
+        self.holds = None;
+        self.report();
+        frozen.map_or(Ok(()), |frozen| self.bag.frozen(frozen))
     }
 
     pub(super) fn late(&self) -> bool {
@@ -282,7 +299,8 @@ impl<'a> Attempts<'a> {
 
     fn report(&mut self) {
         let Self { collection, done, total, taken, .. } = *self;
-        (self.progress)(Progress { collection: collection.to_owned(), done, total, bytes: taken });
+        let holds = self.holds.clone();
+        (self.progress)(Progress { collection: collection.to_owned(), done, total, bytes: taken, holds });
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn run(
     let mut copies = Copies { walker, findings, seen: Seen::new(), left: BYTES_MAX };
     for one in context.plan.scope.iter().filter(|one| one.state) {
         // That it is gone was said by the process collection.
-        let Ok(dir) = ProcDir::open(&context.job.places.proc, one.id) else { continue };
+        let Ok(dir) = context.pinned.get(one.id) else { continue };
         if dir.is_agent() {
             continue;
         }

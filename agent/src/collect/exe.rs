@@ -23,7 +23,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     let mut taken: HashMap<Key, Name> = HashMap::new();
     for one in scope {
         let subject = format!("{} exe", one.id.short());
-        let dir = match ProcDir::open(&context.job.places.proc, one.id) {
+        let dir = match context.pinned.get(one.id) {
             Ok(dir) if dir.is_agent() => {
                 attempts.miss(subject, Miss::refused("it is a process of the agent itself"))?;
                 continue;

@@ -19,7 +19,7 @@ fn image<'r>(dir: &ProcDir, segments: &[(u64, u64)], reading: &'r RefCell<Readin
         })
         .collect();
     let mem = dir.file("mem").unwrap();
-    Image::new(b"head".to_vec(), &segments, mem, 4096, Stop::all(dir, Duration::from_mins(1)), reading)
+    Image::new(b"head".to_vec(), &segments, mem, 4096, Stop::all(dir, Duration::from_mins(1), None), reading)
 }
 
 fn stack(dir: &ProcDir) -> (u64, u64) {

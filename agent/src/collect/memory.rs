@@ -2,34 +2,31 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::time::Duration;
 
+use jiff::Timestamp;
 use nix::unistd::{SysconfVar, sysconf};
 use serde::Serialize;
 
+use super::Context;
 use super::attempts::{Attempts, Found, Miss};
 use super::core::{Subject, head};
 use super::exe::MOUNTINFO_MAX;
 use super::file::Remote;
-use super::freeze::Stop;
+use super::freeze::{Freezer, Look, Lot, Smear, Stop, lots};
 use super::image::{Image, Reading};
 use super::procdir::ProcDir;
 use super::segments::{Hole, Selection, hexadecimal, select};
 use super::system::pagemap::{self, PageRun};
-use super::{Context, Frozen};
 use crate::bundle::writer::Error;
-use crate::bundle::{Name, Outcome};
+use crate::bundle::{Frozen, Method, Name, Outcome};
 use crate::plan::InScope;
-use crate::proc::{Mapping, Status, device_memory, mappings};
+use crate::proc::{Mapping, Status, device_memory, mappings, mounts};
 use crate::text::Bytes;
 
 /// `maps` of a process with the 65,530 mappings the kernel allows by default has some 10 MiB.
 const MAPS_MAX: u64 = 32 << 20;
 const SMAPS_MAX: u64 = 128 << 20;
 const TEXT_MAX: u64 = 4 << 20;
-
-/// A process is held this long at most; what was not read by then is read while it runs.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Runs of present pages of one process; more are a hole.
 const RUNS_MAX: usize = 1 << 20;
@@ -40,12 +37,33 @@ const HEAD_ROOM: u64 = 16 << 20;
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let scope: Vec<InScope> = context.plan.scope.iter().filter(|one| one.core).cloned().collect();
     attempts.expect(scope.len().saturating_mul(2));
-    scope.iter().try_for_each(|one| process(context, one, attempts))
+    let own = ProcDir::own(&context.job.places.proc).and_then(|own| own.text("mountinfo", MOUNTINFO_MAX));
+    let mounts = own.map(|(text, _)| mounts(&text)).unwrap_or_default();
+    lots(&scope, context.plan.limits.freeze, &context.pinned, &mounts)
+        .iter()
+        .try_for_each(|lot| together(context, lot, attempts))
+}
+
+/// Processes that are held together.
+fn together(context: &mut Context<'_>, lot: &Lot, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    if let Some(cgroup) = lot.cgroup() {
+        attempts.hold(format!("the cgroup {cgroup}"));
+        if let Err(why) = context.freezer.begin(lot) {
+            attempts.miss(format!("{cgroup} freeze"), Miss::refused(why))?;
+        }
+    }
+    lot.processes.iter().try_for_each(|one| process(context, one, attempts))?;
+    let frozen = context.freezer.end();
+    attempts.let_go(frozen.as_ref())?;
+    context.frozen.extend(frozen);
+    Ok(())
 }
 
 /// What is said of one core.
 #[derive(Debug, Default, Serialize)]
 struct Report {
+    /// How it was held still.
+    method: Method,
     /// Threads that were stopped.
     stopped: usize,
     /// Threads that could not be stopped, whose registers are zeros, and why.
@@ -56,6 +74,12 @@ struct Report {
     mappings: Vec<Row>,
     /// Chosen not to be read, and why.
     holes: Vec<Hole>,
+    /// What changed while it was read, if it was not held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    smear: Option<Smear>,
+    /// A remark on how it was held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,7 +97,7 @@ struct Row {
 fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let short = one.id.short();
     let subject = format!("{short} memory");
-    let dir = match ProcDir::open(&context.job.places.proc, one.id) {
+    let dir = match context.pinned.get(one.id) {
         Ok(dir) if dir.is_agent() => {
             return attempts.miss(subject, Miss::refused("it is a process of the agent itself"));
         }
@@ -86,17 +110,34 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
     let report = RefCell::new(Report::default());
     let reading = RefCell::new(Reading::default());
     let name = Name::data(&["process", &short, "core"]);
+    let (since, freezer) = (Timestamp::now(), &mut context.freezer);
+    let before = Look::at(&dir);
+    attempts.hold(short.clone());
     let taken = attempts.take_and_judge(
         subject,
         &name,
-        |room| core(&dir, room.memory.min(room.bytes.saturating_sub(HEAD_ROOM)), &report, &reading),
-        || Some(reading.borrow().judge()),
+        |room| {
+            let budget = room.memory.min(room.bytes.saturating_sub(HEAD_ROOM));
+            core(&dir, budget, &mut *freezer, &report, &reading)
+        },
+        || Some(judge(&reading.borrow(), &mut report.borrow_mut(), &before, &dir)),
     )?;
     let mut report = report.into_inner();
     report.reading = reading.into_inner();
     if report.stopped > 0 {
-        let micros = report.reading.frozen_us;
-        context.frozen.push(Frozen { process: one.id, threads: report.stopped, micros });
+        let frozen = Frozen {
+            processes: vec![one.id],
+            method: report.method,
+            cgroup: None,
+            threads: report.stopped,
+            since,
+            micros: report.reading.frozen_us,
+            note: report.note.clone(),
+        };
+        attempts.let_go(Some(&frozen))?;
+        context.frozen.push(frozen);
+    } else {
+        attempts.let_go(None)?;
     }
     if taken {
         attempts.spend_memory(report.reading.read);
@@ -106,9 +147,27 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
     Ok(())
 }
 
+/// What is to be said of the reading, and of what changed meanwhile in a process that was not held.
+fn judge(reading: &Reading, report: &mut Report, before: &Look, dir: &ProcDir) -> Miss {
+    let mut said = reading.judge();
+    if let Some(note) = &report.note {
+        said.detail = format!("{}; {note}", said.detail);
+    }
+    if report.stopped == 0 {
+        let smear = before.until_now(dir);
+        said.detail = format!("{}; {}", said.detail, smear.said());
+        if let Some(lack) = smear.lack() {
+            said = Miss::partial(format!("{}; {}", said.detail, lack.detail));
+        }
+        report.smear = Some(smear);
+    }
+    said
+}
+
 fn core<'r>(
     dir: &ProcDir,
     budget: u64,
+    freezer: &mut Freezer,
     report: &RefCell<Report>,
     reading: &'r RefCell<Reading>,
 ) -> Result<Found<'r>, Miss> {
@@ -117,14 +176,15 @@ fn core<'r>(
         return Err(Miss::new(Outcome::OverBudget, "the memory budget was used up before it"));
     }
     let open = |name| dir.file(name).map_err(|error| Miss::at(&format!("open {name}"), &error));
-    let (mem, pages) = (open("mem")?, open("pagemap")?);
     let (status, _) = dir.text("status", TEXT_MAX)?;
     let status = Status::parse(&status).unwrap_or_default();
     let (auxv, _) = dir.text("auxv", TEXT_MAX)?;
     let (command_line, _) = dir.text("cmdline", TEXT_MAX)?;
     let forbidden = Forbidden::of(dir);
 
-    let stop = Stop::all(dir, PAUSE_MAX);
+    let stop = freezer.stop(dir);
+    // After the stop: what is opened before would stay with the program that an exec replaced.
+    let (mem, pages) = (open("mem")?, open("pagemap")?);
     let (maps, cut) = dir.text("maps", MAPS_MAX)?;
     dir.check()?;
     let mappings = mappings(&maps);
@@ -149,6 +209,8 @@ fn core<'r>(
     let lack = lack(&stop, &holes, cut);
     let mut report = report.borrow_mut();
     report.stopped = stop.len();
+    report.method = stop.method;
+    report.note.clone_from(&stop.note);
     report.threads = stop.threads.len();
     report.not_stopped.clone_from(&stop.refused);
     report.segments = segments.len();

@@ -4,9 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use serde::Serialize;
-
-use crate::bundle::{Bag, writer};
+use crate::bundle::{Bag, Frozen, writer};
 use crate::capture::job::Job;
 use crate::event::ProcessId;
 use crate::history::tree::Tree;
@@ -31,6 +29,7 @@ mod named;
 mod names;
 mod network;
 mod passwd;
+mod pinned;
 mod procdir;
 mod process;
 mod segments;
@@ -43,6 +42,8 @@ pub(crate) mod testing;
 
 use attempts::Attempts;
 pub use attempts::Progress;
+use freeze::Freezer;
+use pinned::Pinned;
 
 /// What a collection works with.
 #[derive(Debug)]
@@ -57,21 +58,14 @@ pub struct Context<'a> {
     pub plan: Plan,
     /// When the collector must have ended.
     pub deadline: Instant,
-    /// Processes that were stopped, and for how long: for the manifest.
+    /// What was held still, and for how long.
     pub frozen: Vec<Frozen>,
+    /// Holds it.
+    freezer: Freezer,
+    /// The processes, each opened once.
+    pinned: Pinned,
     /// What each socket is, by inode number, once the network was looked at.
     sockets: HashMap<u64, String>,
-}
-
-/// A process that was stopped to read its registers and memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Frozen {
-    /// Which.
-    pub process: ProcessId,
-    /// Threads that were stopped.
-    pub threads: usize,
-    /// For how long, in microseconds, from the first thread's stop to the last one's release.
-    pub micros: u64,
 }
 
 impl<'a> Context<'a> {
@@ -83,7 +77,11 @@ impl<'a> Context<'a> {
         plan: Plan,
         deadline: Instant,
     ) -> Self {
-        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), sockets: HashMap::new() }
+        let pinned = Pinned::new(job.places.proc.clone());
+        pinned.open(plan.scope.iter().filter(|one| one.state).map(|one| one.id));
+        let freezer = Freezer::new(plan.limits.freeze);
+        let (frozen, sockets) = (Vec::new(), HashMap::new());
+        Self { job, tree, targets, plan, deadline, frozen, freezer, pinned, sockets }
     }
 }
 

@@ -2,6 +2,7 @@
 //! the agent's own.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -131,10 +132,10 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
 }
 
 /// One living process for each namespace, in the order of the plan.
-fn namespaces(context: &Context<'_>) -> BTreeMap<u32, ProcDir> {
-    let proc = &context.job.places.proc;
+fn namespaces(context: &Context<'_>) -> BTreeMap<u32, Arc<ProcDir>> {
+    let own = ProcDir::own(&context.job.places.proc).ok().map(Arc::new);
     let scope = context.plan.scope.iter().filter(|one| one.state);
-    let dirs = scope.filter_map(|one| ProcDir::open(proc, one.id).ok()).chain(ProcDir::own(proc).ok());
+    let dirs = scope.filter_map(|one| context.pinned.get(one.id).ok()).chain(own);
     let mut found = BTreeMap::new();
     for dir in dirs {
         let namespace = dir.link("ns/net").ok().and_then(|link| namespace_inode(&link));
@@ -155,7 +156,7 @@ fn owners(context: &Context<'_>, attempts: &Attempts<'_>) -> Owners {
             owners.lacks.push("not all processes were asked for their descriptors".to_owned());
             break;
         }
-        let Ok(dir) = ProcDir::open(&context.job.places.proc, node.id) else { continue };
+        let Ok(dir) = context.pinned.get(node.id) else { continue };
         match dir.numbers("fd", FDS_MAX) {
             Ok((fds, whole)) => {
                 if !whole {

@@ -3,7 +3,7 @@
 use super::Context;
 use super::attempts::{Attempts, Found, Miss};
 use super::descriptors::{descriptors, links, threads};
-use super::procdir::ProcDir;
+use super::freeze::Look;
 use crate::bundle::writer::Error;
 use crate::bundle::{Name, Outcome};
 use crate::plan::InScope;
@@ -32,7 +32,7 @@ const TEXTS: &[(&str, u64)] = &[
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let scope: Vec<InScope> = context.plan.scope.clone();
-    attempts.expect(scope.iter().map(|one| if one.state { TEXTS.len() + 3 } else { 1 }).sum());
+    attempts.expect(scope.iter().map(|one| if one.state { TEXTS.len() + 4 } else { 1 }).sum());
     scope.iter().try_for_each(|one| process(context, one, attempts))
 }
 
@@ -42,7 +42,7 @@ fn process(context: &Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) ->
         let miss = Miss::new(Outcome::Gone, "it had exited; its record is in process/tree.json");
         return attempts.miss(format!("{short} state"), miss);
     }
-    let dir = match ProcDir::open(&context.job.places.proc, one.id) {
+    let dir = match context.pinned.get(one.id) {
         Ok(dir) if dir.is_agent() => {
             let miss = Miss::refused("it is a process of the agent itself");
             return attempts.miss(format!("{short} state"), miss);
@@ -50,6 +50,7 @@ fn process(context: &Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) ->
         Ok(dir) => dir,
         Err(miss) => return attempts.miss(format!("{short} state"), miss),
     };
+    let before = Look::at(&dir);
     for (text, max) in TEXTS {
         let name = Name::data(&["process", &short, text]);
         attempts.take(format!("{short} {text}"), &name, |_| {
@@ -67,6 +68,10 @@ fn process(context: &Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) ->
     json("fd", &mut || descriptors(context, &dir))?;
     json("ns", &mut || links(&dir))?;
     json("threads", &mut || threads(&dir))?;
+    json("smear", &mut || {
+        let smear = before.until_now(&dir);
+        Ok(Found::json(&smear)?.lacking(smear.lack()).noting(smear.said()))
+    })?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ pub mod bpf;
 pub mod bpf_try;
 pub mod handle;
 pub mod held;
+pub mod pidfd;
 pub mod priority;
 pub mod prison;
 pub mod process;
