@@ -1,7 +1,7 @@
 //! The collections, one file each, in order of volatility. They run in a process of their own that may hang or be
 //! killed; what they have taken by then is in the bag.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -19,13 +19,16 @@ mod deleted;
 mod descriptors;
 mod exe;
 mod file;
+mod files;
 mod findings;
 mod freeze;
 mod hidden;
 mod history;
 mod image;
 mod kernel;
+mod links;
 mod log;
+mod matching;
 mod memory;
 mod named;
 mod names;
@@ -61,6 +64,8 @@ pub struct Context<'a> {
     pub frozen: Vec<Frozen>,
     /// What each socket is, by inode number, once the network was looked at.
     sockets: HashMap<u64, String>,
+    /// Files of the host that are in the bag, by path.
+    copied: BTreeSet<Vec<u8>>,
 }
 
 /// A process that was stopped to read its registers and memory.
@@ -83,7 +88,16 @@ impl<'a> Context<'a> {
         plan: Plan,
         deadline: Instant,
     ) -> Self {
-        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), sockets: HashMap::new() }
+        Self {
+            job,
+            tree,
+            targets,
+            plan,
+            deadline,
+            frozen: Vec::new(),
+            sockets: HashMap::new(),
+            copied: BTreeSet::new(),
+        }
     }
 }
 
@@ -104,6 +118,7 @@ const ORDER: &[Collection] = &[
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },
+    Collection { name: "files", step: Step::Files, run: files::run },
     Collection { name: "log", step: Step::Log, run: log::run },
     Collection { name: "kernel", step: Step::Kernel, run: kernel::run },
 ];
