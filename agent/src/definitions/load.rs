@@ -73,7 +73,6 @@ fn definition(document: &[u8]) -> Result<Option<Definition>, (usize, String)> {
     if document.len() > DOCUMENT_MAX {
         return Err((0, format!("a definition of more than {DOCUMENT_MAX} bytes")));
     }
-    let parse = serde_yaml_ng::from_slice::<Raw>;
     let raw = parse(document).or_else(|failure| parse(&spaced(document)).map_err(|_| failure)).map_err(
         |failure| {
             let line = failure.location().map_or(0, |at| at.line().saturating_sub(1));
