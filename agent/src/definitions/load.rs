@@ -8,6 +8,8 @@ use super::{Definition, Source};
 /// Documents of one file, and bytes of one document.
 const DOCUMENTS_MAX: usize = 10_000;
 const DOCUMENT_MAX: usize = 256 << 10;
+/// Brackets of one document: the time that a parser needs grows with the square of how deep they stand.
+const BRACKETS_MAX: usize = 4096;
 /// Systems that the format knows.
 const SYSTEMS: [&str; 6] = ["Android", "Darwin", "ESXi", "Linux", "Windows", "iOS"];
 
@@ -72,6 +74,9 @@ fn definition(document: &[u8]) -> Result<Option<Definition>, (usize, String)> {
     }
     if document.len() > DOCUMENT_MAX {
         return Err((0, format!("a definition of more than {DOCUMENT_MAX} bytes")));
+    }
+    if document.iter().filter(|byte| b"[{".contains(byte)).count() > BRACKETS_MAX {
+        return Err((0, format!("a definition with more than {BRACKETS_MAX} brackets")));
     }
     let raw = parse(document).or_else(|failure| parse(&spaced(document)).map_err(|_| failure)).map_err(
         |failure| {
