@@ -18,6 +18,7 @@ pub mod thaw;
 pub mod vigil;
 pub mod history;
 pub mod trigger;
+pub mod definitions;
 pub mod plan;
 pub mod capture;
 pub mod collect;

@@ -39,13 +39,14 @@ const fn need(purpose: For, package: &'static str, is_there: fn() -> bool) -> Ne
 }
 
 /// Debian 12 packages, and the sign by which each is known to be there already.
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 21] = [
     need(For::Build, "gcc", || find("cc").is_some()),
     need(For::Build, "libc6-dev", || Path::new("/usr/include/stdio.h").exists()),
     need(For::World, "bubblewrap", || find("bwrap").is_some()),
     need(For::World, "iproute2", || find("ip").is_some()),
     need(For::World, "curl", || Path::new("/usr/bin/curl").exists()),
     need(For::World, "wget", || Path::new("/usr/bin/wget").exists()),
+    need(For::Judges, "forensic-artifacts", || Path::new("/usr/share/artifacts/linux.yaml").exists()),
     need(For::Judges, "zstd", || Path::new("/usr/bin/zstd").exists()),
     need(For::Judges, "gdb", || Path::new("/usr/bin/gdb").exists()),
     need(For::Judges, "openssh-client", || Path::new("/usr/bin/ssh-keygen").exists()),

@@ -1,5 +1,6 @@
 //! One page per subcommand.
 
+pub mod artifacts;
 pub mod bundle;
 pub mod canary;
 pub mod capture;

@@ -123,6 +123,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             findings.copy(&path, &mut walker, attempts)?;
         }
     }
+    context.copied.append(&mut findings.taken);
     findings.finish(walker.miss(), attempts)
 }
 

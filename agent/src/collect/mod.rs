@@ -1,7 +1,7 @@
 //! The collections, one file each, in order of volatility. They run in a process of their own that may hang or be
 //! killed; what they have taken by then is in the bag.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use crate::bundle::{Bag, Frozen, writer};
@@ -17,13 +17,16 @@ mod deleted;
 mod descriptors;
 mod exe;
 mod file;
+mod files;
 mod findings;
 mod freeze;
 mod hidden;
 mod history;
 mod image;
 mod kernel;
+mod links;
 mod log;
+mod matching;
 mod memory;
 mod named;
 mod names;
@@ -66,6 +69,8 @@ pub struct Context<'a> {
     pinned: Pinned,
     /// What each socket is, by inode number, once the network was looked at.
     sockets: HashMap<u64, String>,
+    /// Files of the host that are in the bag, by path.
+    copied: BTreeSet<Vec<u8>>,
 }
 
 impl<'a> Context<'a> {
@@ -80,8 +85,8 @@ impl<'a> Context<'a> {
         let pinned = Pinned::new(job.places.proc.clone());
         pinned.open(plan.scope.iter().filter(|one| one.state).map(|one| one.id));
         let freezer = Freezer::new(plan.limits.freeze);
-        let (frozen, sockets) = (Vec::new(), HashMap::new());
-        Self { job, tree, targets, plan, deadline, frozen, freezer, pinned, sockets }
+        let (frozen, sockets, copied) = (Vec::new(), HashMap::new(), BTreeSet::new());
+        Self { job, tree, targets, plan, deadline, frozen, freezer, pinned, sockets, copied }
     }
 }
 
@@ -102,6 +107,7 @@ const ORDER: &[Collection] = &[
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },
+    Collection { name: "files", step: Step::Files, run: files::run },
     Collection { name: "log", step: Step::Log, run: log::run },
     Collection { name: "kernel", step: Step::Kernel, run: kernel::run },
 ];

@@ -27,6 +27,8 @@ pub struct Plan {
     pub scope: Vec<InScope>,
     /// Processes that would be in scope but for `SCOPE_MAX`.
     pub left_out: usize,
+    /// Definitions of files, by name or alias.
+    pub artifacts: Vec<String>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -51,6 +53,8 @@ pub enum Step {
     Memory,
     /// Hidden files, deleted-but-open files.
     Hidden,
+    /// Files that definitions name.
+    Files,
     /// Logs, logins, shell histories.
     Log,
     /// The kernel's own state.
@@ -58,7 +62,7 @@ pub enum Step {
 }
 
 /// All steps, in order.
-pub const STEPS: [Step; 10] = [
+pub const STEPS: [Step; 11] = [
     Step::History,
     Step::Tree,
     Step::Network,
@@ -67,6 +71,7 @@ pub const STEPS: [Step; 10] = [
     Step::Stash,
     Step::Memory,
     Step::Hidden,
+    Step::Files,
     Step::Log,
     Step::Kernel,
 ];
@@ -128,7 +133,13 @@ pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId]) -> Plan {
     let volatile = job.profile == Profile::Volatile;
     let steps = STEPS.into_iter().filter(|step| !volatile || *step <= Step::Process).collect();
     let Scope { list: scope, left_out, .. } = scope;
-    Plan { profile: job.profile, steps, scope, left_out, limits: job.limits.clone() }
+    let artifacts = match job.profile {
+        _ if !job.trigger.artifacts.is_empty() => job.trigger.artifacts.clone(),
+        Profile::Volatile => Vec::new(),
+        Profile::Triage => vec!["triage".to_owned()],
+        Profile::Full => vec!["full".to_owned()],
+    };
+    Plan { profile: job.profile, steps, scope, left_out, artifacts, limits: job.limits.clone() }
 }
 
 /// The ancestors, nearest first, up to and without the first process.

@@ -35,6 +35,9 @@ pub struct Trigger {
     pub case: Option<String>,
     /// The profile asked for.
     pub profile: Option<Profile>,
+    /// Definitions of files asked for, by name or alias; the profile's own where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<String>,
 }
 
 /// What an alert says of the process it means: mostly not a pid.
