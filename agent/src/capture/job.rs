@@ -122,6 +122,23 @@ pub struct Limits {
     pub file_bytes: u64,
     /// How far back the history goes into the bundle, in hours.
     pub history_hours: u64,
+    /// Bytes of the whole RAM, apart from the other evidence.
+    pub ram_bytes: u64,
+    /// How the whole RAM is taken where the profile asks for it.
+    pub ram: Ram,
+}
+
+/// The form of an image of the whole RAM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ram {
+    /// LiME: the bytes as they are, which the bundle compresses.
+    #[default]
+    Lime,
+    /// AVML, version 2: Snappy frames; without the blocks that hold nothing but zeros.
+    Avml,
+    /// It is not taken.
+    None,
 }
 
 impl Default for Limits {
@@ -132,6 +149,8 @@ impl Default for Limits {
             memory_bytes: 4 << 30,
             file_bytes: 256 << 20,
             history_hours: 24,
+            ram_bytes: 64 << 30,
+            ram: Ram::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! killed; what they have taken by then is in the bag.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -33,8 +34,10 @@ mod network;
 mod passwd;
 mod procdir;
 mod process;
+mod ram;
 mod segments;
 mod stash;
+mod symbols;
 mod tree;
 mod walk;
 
@@ -106,7 +109,13 @@ const ORDER: &[Collection] = &[
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },
     Collection { name: "log", step: Step::Log, run: log::run },
     Collection { name: "kernel", step: Step::Kernel, run: kernel::run },
+    Collection { name: "ram", step: Step::Ram, run: ram::run },
 ];
+
+/// How an image of the whole RAM would be taken on this host, in words, or why not.
+pub fn way_to_ram(proc: &Path) -> Result<String, String> {
+    ram::way(proc)
+}
 
 /// Runs the plan's collections. An error means that the bag cannot be written any further; everything else that goes
 /// wrong is an attempt's outcome.

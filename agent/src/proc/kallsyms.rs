@@ -6,7 +6,9 @@ pub fn addresses<const N: usize>(text: &[u8], names: [&str; N]) -> [Option<u64>;
     let mut found = [None; N];
     for line in text.split(|&byte| byte == b'\n') {
         let Some((address, name)) = symbol(line) else { continue };
-        for (place, _) in found.iter_mut().zip(names).filter(|(place, wanted)| place.is_none() && *wanted == name) {
+        for (place, _) in
+            found.iter_mut().zip(names).filter(|(place, wanted)| place.is_none() && *wanted == name)
+        {
             *place = Some(address);
         }
     }

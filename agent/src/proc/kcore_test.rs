@@ -52,7 +52,12 @@ fn pieces_have_their_physical_addresses_and_the_notes_their_place() {
     assert_eq!(kcore.notes, Some((0x238, 0x1810)));
     let physical: Vec<_> = kcore.loads.iter().map(|load| load.physical).collect();
     assert_eq!(physical, [Some(0x1000_0000), None, Some(0x1000)]);
-    let ram = Load { offset: 0x880_0000_4000, address: 0xffff_8880_0000_1000, physical: Some(0x1000), size: 0x9_e000 };
+    let ram = Load {
+        offset: 0x880_0000_4000,
+        address: 0xffff_8880_0000_1000,
+        physical: Some(0x1000),
+        size: 0x9_e000,
+    };
     assert_eq!(kcore.loads[2], ram);
 }
 

@@ -41,7 +41,15 @@ mod tests {
 
     #[test]
     fn broken_lines_tell_nothing() {
-        for text in ["", "KERNELOFFSET", "KERNELOFFSET=", "KERNELOFFSET=-1", "NUMBER(phys_base)=0x10", " KERNELOFFSET=1", "xKERNELOFFSET=1"] {
+        for text in [
+            "",
+            "KERNELOFFSET",
+            "KERNELOFFSET=",
+            "KERNELOFFSET=-1",
+            "NUMBER(phys_base)=0x10",
+            " KERNELOFFSET=1",
+            "xKERNELOFFSET=1",
+        ] {
             assert_eq!(Vmcoreinfo::parse(text.as_bytes()), Vmcoreinfo::default(), "{text}");
         }
     }

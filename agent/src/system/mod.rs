@@ -11,3 +11,4 @@ pub mod process;
 pub mod socket;
 pub mod spawn;
 pub mod stat;
+pub mod window;
