@@ -21,6 +21,7 @@ pub mod known;
 pub mod living;
 pub mod net;
 pub mod proc;
+pub mod ram;
 pub mod sabotage;
 pub mod signed;
 pub mod storm;

@@ -141,6 +141,23 @@ pub struct Limits {
     pub history_hours: u64,
     /// How processes are held still while their memory is read.
     pub freeze: Freeze,
+    /// Bytes of the whole RAM, apart from the other evidence.
+    pub ram_bytes: u64,
+    /// How the whole RAM is taken where the profile asks for it.
+    pub ram: Ram,
+}
+
+/// The form of an image of the whole RAM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ram {
+    /// LiME: the bytes as they are, which the bundle compresses.
+    #[default]
+    Lime,
+    /// AVML, version 2: Snappy frames; without the blocks that hold nothing but zeros.
+    Avml,
+    /// It is not taken.
+    None,
 }
 
 impl Default for Limits {
@@ -152,6 +169,8 @@ impl Default for Limits {
             file_bytes: 256 << 20,
             history_hours: 24,
             freeze: Freeze::Auto,
+            ram_bytes: 64 << 30,
+            ram: Ram::default(),
         }
     }
 }

@@ -158,6 +158,11 @@ impl<'a> Attempts<'a> {
         self.room
     }
 
+    /// What follows has a budget of its own.
+    pub(super) fn grant(&mut self, bytes: u64) {
+        self.room.bytes = bytes;
+    }
+
     /// Counts bytes of process memory.
     pub(super) fn spend_memory(&mut self, bytes: u64) {
         self.room.memory = self.room.memory.saturating_sub(bytes);

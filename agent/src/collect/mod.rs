@@ -2,6 +2,7 @@
 //! killed; what they have taken by then is in the bag.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::time::Instant;
 
 use crate::bundle::{Bag, Frozen, writer};
@@ -35,8 +36,10 @@ mod passwd;
 mod pinned;
 mod procdir;
 mod process;
+mod ram;
 mod segments;
 mod stash;
+mod symbols;
 mod tree;
 mod walk;
 
@@ -110,7 +113,13 @@ const ORDER: &[Collection] = &[
     Collection { name: "files", step: Step::Files, run: files::run },
     Collection { name: "log", step: Step::Log, run: log::run },
     Collection { name: "kernel", step: Step::Kernel, run: kernel::run },
+    Collection { name: "ram", step: Step::Ram, run: ram::run },
 ];
+
+/// How an image of the whole RAM would be taken on this host, in words, or why not.
+pub fn way_to_ram(proc: &Path) -> Result<String, String> {
+    ram::way(proc)
+}
 
 /// Runs the plan's collections. An error means that the bag cannot be written any further; everything else that goes
 /// wrong is an attempt's outcome.

@@ -59,6 +59,9 @@ pub enum Step {
     Log,
     /// The kernel's own state.
     Kernel,
+    /// The whole RAM, with what its readers need of the kernel. Last, though it is volatile: it takes as long as all the rest
+    /// many times over, and what matters most of it has been taken process by process.
+    Ram,
 }
 
 /// All steps, in order.
@@ -74,6 +77,7 @@ pub const STEPS: [Step; 11] = [
     Step::Files,
     Step::Log,
     Step::Kernel,
+    Step::Ram,
 ];
 
 /// One process of the plan.
@@ -130,8 +134,12 @@ pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId]) -> Plan {
     if targets.is_empty() || job.trigger.target.whole_host {
         scope.extend(&everyone(tree, job.facts.boot), Why::Host);
     }
-    let volatile = job.profile == Profile::Volatile;
-    let steps = STEPS.into_iter().filter(|step| !volatile || *step <= Step::Process).collect();
+    let last = match job.profile {
+        Profile::Volatile => Step::Process,
+        Profile::Triage => Step::Kernel,
+        Profile::Full => Step::Ram,
+    };
+    let steps = STEPS.into_iter().filter(|step| *step <= last).collect();
     let Scope { list: scope, left_out, .. } = scope;
     let artifacts = match job.profile {
         _ if !job.trigger.artifacts.is_empty() => job.trigger.artifacts.clone(),

@@ -4,6 +4,9 @@
 
 mod cgroup;
 mod fdinfo;
+mod iomem;
+pub mod kallsyms;
+pub mod kcore;
 mod maps;
 mod mountinfo;
 mod net;
@@ -11,9 +14,11 @@ mod ns;
 mod nul;
 mod stat;
 mod status;
+mod vmcoreinfo;
 
 pub use cgroup::{Membership, memberships, unified_path};
 pub use fdinfo::FdInfo;
+pub use iomem::{Resource, resources, system_ram};
 pub use maps::{Mapping, device_memory, mappings};
 pub use mountinfo::{Mount, mounts};
 pub use net::{InetSocket, UnixSocket, inet_sockets, tcp_state, unix_sockets};
@@ -21,6 +26,7 @@ pub use ns::namespace_inode;
 pub use nul::{Cut, nul_separated};
 pub use stat::Stat;
 pub use status::Status;
+pub use vmcoreinfo::Vmcoreinfo;
 
 /// A text of /proc that is not what proc(5) says.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,3 +12,4 @@ pub mod process;
 pub mod socket;
 pub mod spawn;
 pub mod stat;
+pub mod window;

@@ -53,7 +53,8 @@ fn main() -> ExitCode {
             }
         };
     }
-    match run() {
+    let work = if role.as_deref() == Some("ram") { ram } else { run };
+    match work() {
         Ok(()) => println!("init: everything passed"),
         Err(error) => println!(
             "init: FAILED: {error:?}\nthe agent's log:\n{}",
@@ -67,7 +68,8 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run() -> Result<()> {
+/// What every program expects of a machine.
+fn prepare() -> Result<()> {
     ensure!(std::process::id() == 1, "this is /init of a virtual machine, and nothing for another place");
     for (kind, target, options) in MOUNTS {
         let options = Some(options).filter(|options| !options.is_empty());
@@ -80,8 +82,12 @@ fn run() -> Result<()> {
     }
     fs::write("/etc/passwd", "root:x:0:0::/root:/bin/sh\n")?;
     fs::write("/etc/machine-id", "0123456789abcdef0123456789abcdef\n")?;
+    step("kernel", || Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned()))
+}
+
+fn run() -> Result<()> {
+    prepare()?;
     fs::write("/etc/afterimage/afterimage.toml", CONFIG)?;
-    step("kernel", || Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned()))?;
 
     let program = Path::new(AGENT);
     let agent = step_with("the agent watches", || Agent::start(program, Path::new(LOG)))?;
@@ -106,6 +112,12 @@ fn run() -> Result<()> {
         agent::succeed(program, &["bundle", "verify", &bundle])?;
         Ok(bundle.clone())
     })
+}
+
+/// The other test, for which the kernel's command line asks.
+fn ram() -> Result<()> {
+    prepare()?;
+    e2e::ram::run(Path::new(AGENT))
 }
 
 /// Children over IPv4 and IPv6, one that is captured while it lives, one that is killed.
