@@ -1,6 +1,6 @@
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -106,6 +106,51 @@ fn a_deleted_file_that_is_open_is_copied_once() {
     assert_eq!(taken.members[&format!("hidden/deleted/{}/fd-0", id.short())], b"what was said");
     assert!(!taken.members.contains_key(&format!("hidden/deleted/{}/fd-1", id.short())));
     assert_eq!(findings(&taken), [format!("{} (deleted)", path.display())]);
+}
+
+#[test]
+fn of_a_deleted_file_with_large_holes_the_data_are_kept_and_where_they_belong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(1 << 40).unwrap();
+    file.write_all_at(b"in the middle of a terabyte", 1 << 39).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let child = Child::spawn(Command::new("sleep").arg("60").stdin(Stdio::from(file)));
+    let id = child.id();
+    let mut job = testing::job();
+    job.places.root = folder.path().to_owned();
+    let taken = testing::take(&job, &testing::tree(&[id]), &[id], &[Step::Code, Step::Hidden]);
+    let member = |name: &str| &taken.members[&format!("hidden/deleted/{}/{name}", id.short())];
+    let list: serde_json::Value = serde_json::from_slice(member("fd-0.json")).unwrap();
+    assert_eq!((&list["size"], &list["data"][0]["offset"]), (&(1_u64 << 40).into(), &(1_u64 << 39).into()));
+    assert!(member("fd-0.data").starts_with(b"in the middle of a terabyte"));
+    assert_eq!(taken.outcome(&format!("{} fd/0 {} (deleted)", id.short(), path.display())).0, Outcome::Ok);
+}
+
+#[test]
+fn more_deleted_files_than_are_held_at_once_are_all_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "import os, sys, time\nopen_files = []\nfor n in range(600):\n    f = open(sys.argv[1] + str(n), 'w')\n    \
+                  f.write(str(n)); f.flush(); os.remove(f.name); open_files.append(f)\nprint('ready', flush=True)\n\
+                  time.sleep(60)\n";
+    let mut command = Command::new("python3");
+    command.args(["-c", script]).arg(folder.path().join("f")).stdout(Stdio::piped());
+    let mut child = Child::spawn(&mut command);
+    assert_eq!(child.line(), "ready\n");
+    let id = child.id();
+    let mut job = testing::job();
+    job.places.root = folder.path().to_owned();
+    let taken = testing::take(&job, &testing::tree(&[id]), &[id], &[Step::Hidden]);
+    let below = format!("hidden/deleted/{}/", id.short());
+    let mut contents: Vec<u32> = taken
+        .members
+        .iter()
+        .filter(|(name, _)| name.starts_with(&below))
+        .map(|(_, bytes)| std::str::from_utf8(bytes).unwrap().parse().unwrap())
+        .collect();
+    contents.sort_unstable();
+    assert_eq!(contents, (0..600).collect::<Vec<_>>());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::bundle::{Bag, writer};
+use crate::bundle::{Bag, Name, writer};
 use crate::capture::job::Job;
 use crate::event::ProcessId;
 use crate::history::tree::Tree;
@@ -14,6 +14,8 @@ use crate::plan::{Plan, Step};
 use crate::system::process as system;
 
 mod attempts;
+mod code;
+mod content;
 mod core;
 mod deleted;
 mod descriptors;
@@ -27,6 +29,7 @@ mod image;
 mod kernel;
 mod log;
 mod memory;
+mod mounted;
 mod named;
 mod names;
 mod network;
@@ -34,6 +37,7 @@ mod passwd;
 mod procdir;
 mod process;
 mod segments;
+mod sparse;
 mod stash;
 mod tree;
 mod walk;
@@ -61,6 +65,10 @@ pub struct Context<'a> {
     pub frozen: Vec<Frozen>,
     /// What each socket is, by inode number, once the network was looked at.
     sockets: HashMap<u64, String>,
+    /// Files whose bytes are in the bundle already.
+    taken: HashMap<content::Key, Name>,
+    /// Files without a name that are held until they are copied.
+    deleted: Option<deleted::Held>,
 }
 
 /// A process that was stopped to read its registers and memory.
@@ -83,7 +91,17 @@ impl<'a> Context<'a> {
         plan: Plan,
         deadline: Instant,
     ) -> Self {
-        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), sockets: HashMap::new() }
+        Self {
+            job,
+            tree,
+            targets,
+            plan,
+            deadline,
+            frozen: Vec::new(),
+            sockets: HashMap::new(),
+            taken: HashMap::new(),
+            deleted: None,
+        }
     }
 }
 
@@ -101,6 +119,7 @@ const ORDER: &[Collection] = &[
     Collection { name: "network", step: Step::Network, run: network::run },
     Collection { name: "process", step: Step::Process, run: process::run },
     Collection { name: "exe", step: Step::Exe, run: exe::run },
+    Collection { name: "code", step: Step::Code, run: code::run },
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },

@@ -27,8 +27,21 @@ pub struct Plan {
     pub scope: Vec<InScope>,
     /// Processes that would be in scope but for `SCOPE_MAX`.
     pub left_out: usize,
+    /// Of which mapped files the bytes are taken, rather than name and hash.
+    pub libraries: Libraries,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// Of which mapped files the bytes are taken. Whatever the policy, they are of a file that was deleted, lies in a
+/// temporary or hidden place, or is not what is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Libraries {
+    /// Of those that no package of the distribution brought.
+    Foreign,
+    /// Of all.
+    All,
 }
 
 /// A collection, in order of volatility.
@@ -45,6 +58,8 @@ pub enum Step {
     Process,
     /// Executables of living processes.
     Exe,
+    /// The files behind executable memory, and where memory is not what they are.
+    Code,
     /// Executables the recorder kept.
     Stash,
     /// Process memory.
@@ -58,12 +73,13 @@ pub enum Step {
 }
 
 /// All steps, in order.
-pub const STEPS: [Step; 10] = [
+pub const STEPS: [Step; 11] = [
     Step::History,
     Step::Tree,
     Step::Network,
     Step::Process,
     Step::Exe,
+    Step::Code,
     Step::Stash,
     Step::Memory,
     Step::Hidden,
@@ -127,8 +143,9 @@ pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId]) -> Plan {
     }
     let volatile = job.profile == Profile::Volatile;
     let steps = STEPS.into_iter().filter(|step| !volatile || *step <= Step::Process).collect();
+    let libraries = if job.profile == Profile::Full { Libraries::All } else { Libraries::Foreign };
     let Scope { list: scope, left_out, .. } = scope;
-    Plan { profile: job.profile, steps, scope, left_out, limits: job.limits.clone() }
+    Plan { profile: job.profile, steps, scope, left_out, libraries, limits: job.limits.clone() }
 }
 
 /// The ancestors, nearest first, up to and without the first process.
