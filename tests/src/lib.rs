@@ -16,6 +16,7 @@ pub mod http;
 pub mod judges;
 pub mod known;
 pub mod living;
+pub mod mapper;
 pub mod net;
 pub mod proc;
 pub mod sabotage;
