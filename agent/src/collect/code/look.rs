@@ -70,7 +70,9 @@ impl Process<'_> {
     pub(super) fn look(&self) -> Result<(Vec<Seen>, Option<Miss>), Miss> {
         let (maps, mut lack) = self.dir.text("maps", MAPS_MAX)?;
         let pagemap = self.dir.file("pagemap").map_err(|error| Miss::at("open pagemap", &error))?;
-        let all: Vec<Mapping> = mappings(&maps).into_iter().filter(|one| one.exec).collect();
+        let all = mappings(&maps);
+        let kinds = pages::kinds(&all, &|device| self.view.is_memory(device));
+        let all: Vec<(Mapping, Kind)> = all.into_iter().zip(kinds).filter(|(one, _)| one.exec).collect();
         if all.is_empty() {
             return Err(self
                 .dir
@@ -83,8 +85,7 @@ impl Process<'_> {
         }
         let mut left = RUNS_MAX;
         let mut seen = Vec::new();
-        for mapping in all.into_iter().take(MAPPINGS_MAX) {
-            let kind = Kind::of(&mapping, |device| self.view.is_memory(device));
+        for (mapping, kind) in all.into_iter().take(MAPPINGS_MAX) {
             let found = pagemap::present(&pagemap, self.page, mapping.start, mapping.end, left);
             let found = found.unwrap_or_else(|error| {
                 lack.get_or_insert_with(|| Miss::partial(format!("ask which pages are present: {error}")));

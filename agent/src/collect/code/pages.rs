@@ -25,8 +25,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// `memory` says whether a device is that of memfds and shared memory.
-    pub(super) fn of(mapping: &Mapping, memory: impl Fn((u32, u32)) -> bool) -> Self {
+    fn of(mapping: &Mapping, memory: &impl Fn((u32, u32)) -> bool) -> Self {
         let path = mapping.path.as_slice();
         match path {
             _ if mapping.inode != 0 && path.starts_with(b"/memfd:") => Self::Memfd,
@@ -45,6 +44,23 @@ impl Kind {
     pub(super) fn has_file(self) -> bool {
         matches!(self, Self::File | Self::DeletedFile | Self::Memfd)
     }
+}
+
+/// What each of a process's mappings (all of them, in order) is of. `memory` says whether a device is that of memfds and
+/// shared memory.
+pub(super) fn kinds(all: &[Mapping], memory: &impl Fn((u32, u32)) -> bool) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = all.iter().map(|mapping| Kind::of(mapping, memory)).collect();
+    // A stack of which a part has other permissions is several mappings; the kernel names the topmost only.
+    let mut stack_begins = None;
+    for (mapping, kind) in all.iter().zip(&mut kinds).rev() {
+        if *kind == Kind::Anonymous && mapping.path.is_empty() && stack_begins == Some(mapping.end) {
+            *kind = Kind::Stack;
+        }
+        if *kind == Kind::Stack {
+            stack_begins = Some(mapping.start);
+        }
+    }
+    kinds
 }
 
 /// Where pages came from.
@@ -155,9 +171,19 @@ mod tests {
             ("00:00 0 ", Kind::Anonymous),
             ("08:01 7 /tmp/[heap]", Kind::File),
         ] {
-            let found = Kind::of(&mapping(&format!("1000-2000 r-xp 0 {tail}")), |device| device == (0, 1));
-            assert_eq!(found, expected, "{tail}");
+            let one = mapping(&format!("1000-2000 r-xp 0 {tail}"));
+            assert_eq!(kinds(&[one], &|device| device == (0, 1)), [expected], "{tail}");
         }
+    }
+
+    #[test]
+    fn a_stack_in_several_parts_is_one_stack() {
+        let all = mappings(
+            b"1000-2000 rw-p 0 00:00 0 \n3000-4000 rw-p 0 00:00 0 \n4000-5000 rwxp 0 00:00 0 \n\
+              5000-6000 rw-p 0 00:00 0 [stack]\n6000-7000 rw-p 0 00:00 0 \n",
+        );
+        let found = kinds(&all, &|_| false);
+        assert_eq!(found, [Kind::Anonymous, Kind::Stack, Kind::Stack, Kind::Stack, Kind::Anonymous]);
     }
 
     #[test]
