@@ -1,4 +1,4 @@
-//! The third scene: code that is nowhere on disk, in seven ways, and two processes in which there is none.
+//! The third scene: code that is nowhere on disk, in eight ways, and two processes in which there is none.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,8 +10,8 @@ use crate::proc::Seen;
 use crate::world::BIN;
 
 /// What runs: see tests/src/bin/mapper.rs.
-pub const SCENES: [&str; 8] =
-    ["clean", "python", "patched", "memfd", "deleted", "sparse", "anonymous", "stack"];
+pub const SCENES: [&str; 9] =
+    ["clean", "python", "patched", "memfd", "deleted", "sparse", "anonymous", "stack", "vdso"];
 /// What is written into the text of a library: a jump.
 pub const HOOK: [u8; 5] = [0xe9, 0x11, 0x22, 0x33, 0x44];
 /// And where, as an offset in its file.

@@ -33,6 +33,7 @@ fn code_that_is_nowhere_on_disk_is_found_and_in_the_bundle() {
         sparse(&mapper, &code).context("the sparse file")?;
         anonymous(&mapper, &code).context("the page without a file")?;
         stack(&mapper, &code).context("the executable stack")?;
+        vdso(&mapper, &code).context("the kernel's code in a process")?;
         clean(&mapper, &code).context("the clean processes")
     });
 }
@@ -205,6 +206,16 @@ fn stack(mapper: &Mapper, code: &Code) -> Result<()> {
     ensure!(reasons(finding) == ["writable_and_executable", "stack_executable"], "{finding}");
     ensure!(finding["start"] == format!("{:#x}", mapper.address("stack")?), "{finding}");
     ensure!(finding["kind"] == "stack", "{finding}");
+    Ok(())
+}
+
+fn vdso(mapper: &Mapper, code: &Code) -> Result<()> {
+    let finding = code.one(&mapper.short("vdso")?, "[vdso]")?;
+    ensure!(reasons(finding) == ["vdso_changed"], "{finding}");
+    let differences = finding["text"]["differences"].as_array().context("no differences")?;
+    let address = format!("{:#x}", mapper.address("vdso")?);
+    ensure!(differences.len() == 1 && differences[0]["address"] == address, "{finding}");
+    ensure!(differences[0]["memory"] == "cc", "{finding}");
     Ok(())
 }
 

@@ -3,14 +3,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::super::testing::{self, Child, Taken};
-use crate::bundle::Outcome;
+use super::super::{Context, deleted};
+use crate::bundle::{Bag, Outcome};
 use crate::capture::job::Job;
-use crate::plan::Step;
+use crate::collect;
+use crate::plan::{self, Step};
 
 fn write(root: &Path, path: &[u8], mode: u32) {
     let path = root.join(std::ffi::OsStr::from_bytes(path));
@@ -129,6 +132,32 @@ fn of_a_deleted_file_with_large_holes_the_data_are_kept_and_where_they_belong() 
 }
 
 #[test]
+fn a_deleted_file_that_was_held_outlives_its_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"the last words").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let child = Child::spawn(Command::new("sleep").arg("60").stdin(Stdio::from(file)));
+    let id = child.id();
+    let mut job = testing::job();
+    job.places.root = folder.path().to_owned();
+    let bundle = tempfile::tempdir().unwrap();
+    let mut bag = Bag::create(std::fs::File::open(bundle.path()).unwrap().into(), job.id).unwrap();
+    let (tree, targets) = (testing::tree(&[id]), [id]);
+    let mut plan = plan::plan(&job, &tree, &targets);
+    plan.steps.retain(|step| *step == Step::Hidden);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut context = Context::new(&job, &tree, &targets, plan, deadline);
+    deleted::hold(&mut context);
+    drop(child);
+    collect::run(&mut context, &mut bag, &mut |_| {}).unwrap();
+    bag.finish().unwrap();
+    let (members, _) = testing::contents(bundle.path(), &job);
+    assert_eq!(members[&format!("hidden/deleted/{}/fd-0", id.short())], b"the last words");
+}
+
+#[test]
 fn more_deleted_files_than_are_held_at_once_are_all_copied() {
     let folder = tempfile::tempdir().unwrap();
     let script = "import os, sys, time\nopen_files = []\nfor n in range(600):\n    f = open(sys.argv[1] + str(n), 'w')\n    \
@@ -200,7 +229,7 @@ fn what_is_younger_than_the_package_database_is_found_below_usr() {
     write(root, b"var/lib/dpkg/status", 0o644);
     let status = std::fs::metadata(root.join("var/lib/dpkg/status")).unwrap();
     let young = root.join("usr/lib/.young");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     // The clock of inodes is coarse.
     loop {
         write(root, b"usr/lib/.young/x", 0o644);
@@ -208,7 +237,7 @@ fn what_is_younger_than_the_package_database_is_found_below_usr() {
         if (changed.ctime(), changed.ctime_nsec()) > (status.ctime(), status.ctime_nsec()) {
             break;
         }
-        assert!(std::time::Instant::now() < deadline, "the clock stands");
+        assert!(Instant::now() < deadline, "the clock stands");
         std::fs::remove_dir_all(&young).unwrap();
     }
     let mut job = testing::job();

@@ -51,6 +51,7 @@ fn main() -> Result<()> {
             json!({ "fd": sparse.as_raw_fd() })
         }
         "anonymous" => anonymous()?,
+        "vdso" => vdso()?,
         "stack" => {
             let start = on_the_stack.as_ptr().addr().next_multiple_of(PAGE);
             protect(start, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE | ProtFlags::PROT_EXEC)?;
@@ -112,6 +113,16 @@ fn anonymous() -> Result<Value> {
     // SAFETY: the page is ours, writable and longer than what is copied.
     unsafe { ptr::copy_nonoverlapping(ANONYMOUS.as_ptr(), start.cast::<u8>().as_ptr(), ANONYMOUS.len()) };
     Ok(json!({ "address": hexadecimal(start.as_ptr().expose_provenance()) }))
+}
+
+/// The kernel's own code in this process, written over as a debugger does it; the last bytes of it are no code.
+fn vdso() -> Result<Value> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let line = maps.lines().find(|line| line.ends_with("[vdso]")).context("no vdso")?;
+    let end = line.split(['-', ' ']).nth(1).context("no end")?;
+    let at = u64::from_str_radix(end, 16)? - 16;
+    File::options().write(true).open("/proc/self/mem")?.write_all_at(&[0xcc], at)?;
+    Ok(json!({ "address": format!("{at:#x}") }))
 }
 
 /// Maps the whole file to be executed, private, and reads a byte of it.
