@@ -19,6 +19,7 @@ pub mod http;
 pub mod judges;
 pub mod known;
 pub mod living;
+pub mod mapper;
 pub mod net;
 pub mod proc;
 pub mod ram;

@@ -318,7 +318,7 @@ fn row(mapping: &Mapping, runs: &[PageRun]) -> Row {
     }
 }
 
-fn page_size() -> Result<u64, Miss> {
+pub(super) fn page_size() -> Result<u64, Miss> {
     let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| u64::try_from(size).ok());
     size.filter(|size| size.is_power_of_two()).ok_or_else(|| Miss::refused("the page size is not known"))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Instant;
 
-use crate::bundle::{Bag, Frozen, writer};
+use crate::bundle::{Bag, Frozen, Name, writer};
 use crate::capture::job::Job;
 use crate::event::ProcessId;
 use crate::history::tree::Tree;
@@ -13,6 +13,8 @@ use crate::plan::{Plan, Step};
 use crate::system::process as system;
 
 mod attempts;
+mod code;
+mod content;
 mod core;
 mod deleted;
 mod descriptors;
@@ -29,6 +31,7 @@ mod links;
 mod log;
 mod matching;
 mod memory;
+mod mounted;
 mod named;
 mod names;
 mod network;
@@ -38,6 +41,7 @@ mod procdir;
 mod process;
 mod ram;
 mod segments;
+mod sparse;
 mod stash;
 mod symbols;
 mod tree;
@@ -74,6 +78,10 @@ pub struct Context<'a> {
     sockets: HashMap<u64, String>,
     /// Files of the host that are in the bag, by path.
     copied: BTreeSet<Vec<u8>>,
+    /// Files whose bytes are in the bundle already.
+    taken: HashMap<content::Key, Name>,
+    /// Files without a name that are held until they are copied.
+    deleted: Option<deleted::Held>,
 }
 
 impl<'a> Context<'a> {
@@ -88,8 +96,20 @@ impl<'a> Context<'a> {
         let pinned = Pinned::new(job.places.proc.clone());
         pinned.open(plan.scope.iter().filter(|one| one.state).map(|one| one.id));
         let freezer = Freezer::new(plan.limits.freeze);
-        let (frozen, sockets, copied) = (Vec::new(), HashMap::new(), BTreeSet::new());
-        Self { job, tree, targets, plan, deadline, frozen, freezer, pinned, sockets, copied }
+        Self {
+            job,
+            tree,
+            targets,
+            plan,
+            deadline,
+            frozen: Vec::new(),
+            freezer,
+            pinned,
+            sockets: HashMap::new(),
+            copied: BTreeSet::new(),
+            taken: HashMap::new(),
+            deleted: None,
+        }
     }
 }
 
@@ -107,6 +127,7 @@ const ORDER: &[Collection] = &[
     Collection { name: "network", step: Step::Network, run: network::run },
     Collection { name: "process", step: Step::Process, run: process::run },
     Collection { name: "exe", step: Step::Exe, run: exe::run },
+    Collection { name: "code", step: Step::Code, run: code::run },
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },

@@ -29,8 +29,21 @@ pub struct Plan {
     pub left_out: usize,
     /// Definitions of files, by name or alias.
     pub artifacts: Vec<String>,
+    /// Of which mapped files the bytes are taken, rather than name and hash.
+    pub libraries: Libraries,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// Of which mapped files the bytes are taken. Whatever the policy, they are of a file that was deleted, lies in a
+/// temporary or hidden place, or is not what is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Libraries {
+    /// Of those that no package of the distribution brought.
+    Foreign,
+    /// Of all.
+    All,
 }
 
 /// A collection, in order of volatility.
@@ -47,6 +60,8 @@ pub enum Step {
     Process,
     /// Executables of living processes.
     Exe,
+    /// The files behind executable memory, and where memory is not what they are.
+    Code,
     /// Executables the recorder kept.
     Stash,
     /// Process memory.
@@ -65,12 +80,13 @@ pub enum Step {
 }
 
 /// All steps, in order.
-pub const STEPS: [Step; 11] = [
+pub const STEPS: [Step; 13] = [
     Step::History,
     Step::Tree,
     Step::Network,
     Step::Process,
     Step::Exe,
+    Step::Code,
     Step::Stash,
     Step::Memory,
     Step::Hidden,
@@ -147,7 +163,8 @@ pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId]) -> Plan {
         Profile::Triage => vec!["triage".to_owned()],
         Profile::Full => vec!["full".to_owned()],
     };
-    Plan { profile: job.profile, steps, scope, left_out, artifacts, limits: job.limits.clone() }
+    let libraries = if job.profile == Profile::Full { Libraries::All } else { Libraries::Foreign };
+    Plan { profile: job.profile, steps, scope, left_out, artifacts, libraries, limits: job.limits.clone() }
 }
 
 /// The ancestors, nearest first, up to and without the first process.
