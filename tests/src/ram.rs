@@ -1,8 +1,8 @@
 //! Images of a virtual machine's whole RAM: through /proc/kcore, through the probe with /proc/kcore denied, and refused when
-//! the kernel is locked down. They leave the machine on disks of their own, one each; who judges them is outside.
+//! the kernel is locked down. The bundles leave the machine on a disk; who judges them is outside.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,12 +18,10 @@ use crate::wait;
 
 /// The modules of a disk, in the order in which they are needed; not every kernel has each.
 const MODULES: &str = "/modules";
-/// One disk for each image, in this order.
-const DISKS: [&str; 2] = ["/dev/vda", "/dev/vdb"];
-/// Where on a disk the bundle begins; before it stands its length, as text.
-const BUNDLE_AT: u64 = 4096;
-const CONFIG: &str = "/etc/afterimage/afterimage.toml";
+const DISK: &str = "/dev/vda";
+/// Where it is mounted.
 const FOLDER: &str = "/var/bundles";
+const CONFIG: &str = "/etc/afterimage/afterimage.toml";
 const SECURITY: &str = "/sys/kernel/security";
 /// How often a capture's progress is told.
 const BEAT: Duration = Duration::from_secs(5);
@@ -32,24 +30,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Takes them, saying so step by step.
 pub fn run(agent: &Path) -> Result<()> {
     mount(Some("securityfs"), SECURITY, Some("securityfs"), MsFlags::empty(), None::<&str>)?;
-    fs::create_dir(FOLDER)?;
-    disks()?;
+    disk()?;
     println!("init: banner: {}", fs::read_to_string("/proc/version")?.trim_end());
 
-    let bundle = capture(agent, "lime")?;
+    // AVML's first: volatility3 does not read blocks that do not compress, which bundles leave in memory.
+    let bundle = capture(agent, "avml")?;
     let attempts = attempts(agent, &bundle)?;
     expect(&attempts, "whole memory (kcore)", "ok", "")?;
     symbols(&attempts)?;
-    carry_out(&bundle, DISKS[0])?;
+    fs::rename(bundle, Path::new(FOLDER).join("kcore.tar.zst"))?;
     println!("init: through kcore: ok");
 
     deny_kcore()?;
-    let bundle = capture(agent, "avml")?;
+    let bundle = capture(agent, "lime")?;
     let attempts = self::attempts(agent, &bundle)?;
     expect(&attempts, "whole memory (kcore)", "refused", "Permission denied")?;
     expect(&attempts, "whole memory (probe)", "ok", "")?;
     symbols(&attempts)?;
-    carry_out(&bundle, DISKS[1])?;
+    fs::rename(bundle, Path::new(FOLDER).join("probe.tar.zst"))?;
     println!("init: through the probe: ok");
 
     umount("/proc/kcore")?;
@@ -59,11 +57,12 @@ pub fn run(agent: &Path) -> Result<()> {
     expect(&attempts, "whole memory (kcore)", "refused", "not permitted")?;
     expect(&attempts, "whole memory (probe)", "refused", "locked down to confidentiality")?;
     println!("init: locked down: ok");
+    umount(FOLDER)?;
     Ok(())
 }
 
-/// Puts the modules in, and waits for the disks.
-fn disks() -> Result<()> {
+/// Puts the modules in, waits for the disk and mounts it.
+fn disk() -> Result<()> {
     let mut modules: Vec<PathBuf> =
         fs::read_dir(MODULES)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     modules.sort();
@@ -71,10 +70,9 @@ fn disks() -> Result<()> {
         finit_module(File::open(&module)?, c"", ModuleInitFlags::empty())
             .with_context(|| format!("insert {}", module.display()))?;
     }
-    for disk in DISKS {
-        wait::until(disk, PATIENCE, || Ok(Path::new(disk).exists().then_some(())))?;
-    }
-    Ok(())
+    wait::until(DISK, PATIENCE, || Ok(Path::new(DISK).exists().then_some(())))?;
+    fs::create_dir(FOLDER)?;
+    mount(Some(DISK), FOLDER, Some("ext4"), MsFlags::empty(), None::<&str>).context("mount the disk")
 }
 
 /// As a container has it: a node that cannot be opened, over /proc/kcore.
@@ -93,7 +91,17 @@ fn deny_kcore() -> Result<()> {
 /// A capture of the whole machine, without a recorder; the bundle's path.
 fn capture(agent: &Path, format: &str) -> Result<PathBuf> {
     fs::write(CONFIG, format!("[capture]\nram = \"{format}\"\n[captures]\nreserve_bytes = 1048576\n"))?;
-    let answer = succeed(agent, &["capture", "--host", "--profile", "full", "--output", FOLDER, "--json"])?;
+    let arguments = ["capture", "--host", "--profile", "full", "--output", FOLDER, "--json"];
+    let answer = thread::scope(|scope| {
+        let capture = scope.spawn(|| succeed(agent, &arguments));
+        let begun = Instant::now();
+        // A console that is silent for long is taken for a machine that hangs.
+        while !capture.is_finished() {
+            thread::sleep(BEAT);
+            println!("init: {} bytes after {:?}", written()?, begun.elapsed());
+        }
+        capture.join().map_err(|_| anyhow!("the thread that captures panicked"))?
+    })?;
     let answer: Value = serde_json::from_slice(&answer)?;
     println!("init: {} bytes, {}", answer["bytes"], answer["outcomes"]);
     ensure!(answer["complete"] == true, "{answer}");
@@ -140,16 +148,5 @@ fn symbols(attempts: &[Value]) -> Result<()> {
     for subject in ["types", "configuration", "vmcoreinfo", "banner", "place of the kernel"] {
         expect(attempts, &format!("symbols: {subject}"), "ok", "")?;
     }
-    Ok(())
-}
-
-fn carry_out(bundle: &Path, disk: &str) -> Result<()> {
-    let mut from = File::open(bundle)?;
-    let mut disk = File::options().write(true).open(disk).with_context(|| format!("open {disk}"))?;
-    disk.write_all(format!("{}\n", from.metadata()?.len()).as_bytes())?;
-    disk.seek(SeekFrom::Start(BUNDLE_AT))?;
-    io::copy(&mut from, &mut disk)?;
-    disk.sync_all()?;
-    fs::remove_file(bundle)?;
     Ok(())
 }

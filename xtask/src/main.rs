@@ -43,7 +43,7 @@ enum Task {
     Setup,
     /// Boots Debian kernels in QEMU with the static agent, and compares what it reports with /proc
     Vm {
-        /// Every kernel of tests/kernels.toml; without this, 6.1 only
+        /// Every kernel of tests/kernels.toml, and then what --ram does; without this, 6.1 only
         #[arg(long, conflicts_with = "kernel")]
         all: bool,
         /// One kernel of tests/kernels.toml, such as 5.10

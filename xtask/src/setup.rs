@@ -60,6 +60,7 @@ const NEEDS: [Need; 24] = [
     need(For::Vm, "debian-archive-keyring", || Path::new(apt::KEYRING).exists()),
     need(For::Ram, "python3", || Path::new(PYTHON).exists()),
     need(For::Ram, "python3-venv", || apt::is_installed("python3-venv")),
+    need(For::Ram, "e2fsprogs", || Path::new("/usr/sbin/mke2fs").exists()),
     need(For::Ram, "libsnappy1v5", || apt::is_installed("libsnappy1v5")),
     need(For::Probe, "rustc-web", || apt::is_installed("rustc-web") && compiles_the_probe()),
     need(For::Probe, "rust-web-src", || apt::is_installed("rust-web-src") && compiles_the_probe()),

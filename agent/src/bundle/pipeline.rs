@@ -5,12 +5,14 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::frame::Compressor;
 use super::journal::Line;
@@ -21,6 +23,8 @@ use super::manifest::{Artifact, Attempt, Frozen};
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// More compressing threads than this help nobody: a capture must leave the host its processors.
 const WORKERS_MAX: usize = 4;
+/// What is dropped from the kernel's cache is so much at a time.
+const DROPPED: u64 = 8 << 20;
 /// Notes that wait for a frame at most.
 const NOTES_MAX: usize = 1000;
 
@@ -60,6 +64,7 @@ pub(super) struct Pipeline {
     open: Option<Arc<Mutex<Open>>>,
     failure: Arc<OnceLock<io::Error>>,
     writer: Option<JoinHandle<()>>,
+    drop_behind: Arc<AtomicBool>,
 }
 
 impl Pipeline {
@@ -79,18 +84,26 @@ impl Pipeline {
         let open = Open { content: Vec::new(), notes: Vec::new(), number: 0, jobs, order };
         let open = Arc::new(Mutex::new(open));
         let failure = Arc::new(OnceLock::new());
+        let drop_behind = Arc::new(AtomicBool::new(false));
         let mut writer = Writer {
             partial,
             journal,
             compressor: Compressor::new()?,
             offsets: Vec::new(),
             at: 0,
+            dropped: 0,
+            drop_behind: Arc::clone(&drop_behind),
             failure: Arc::clone(&failure),
         };
         let weak = Arc::downgrade(&open);
         let writer =
             thread::Builder::new().name("bundle".to_owned()).spawn(move || writer.run(&queue, &weak))?;
-        Ok(Self { open: Some(open), failure, writer: Some(writer) })
+        Ok(Self { open: Some(open), failure, writer: Some(writer), drop_behind })
+    }
+
+    /// From now on nothing stays in the kernel's cache.
+    pub(super) fn drop_behind(&self) {
+        self.drop_behind.store(true, Ordering::Relaxed);
     }
 
     /// The frame that is being filled.
@@ -212,6 +225,9 @@ struct Writer {
     /// File offsets of the frames, by number.
     offsets: Vec<u64>,
     at: u64,
+    /// As far as this it is not in the kernel's cache.
+    dropped: u64,
+    drop_behind: Arc<AtomicBool>,
     failure: Arc<OnceLock<io::Error>>,
 }
 
@@ -267,6 +283,12 @@ impl Writer {
         self.partial.write_all(frame)?;
         self.offsets.push(self.at);
         self.at = self.at.saturating_add(u64::try_from(frame.len()).unwrap_or(u64::MAX));
+        if self.drop_behind.load(Ordering::Relaxed) && self.at.saturating_sub(self.dropped) >= DROPPED {
+            // Only what is on the disk can be dropped.
+            self.partial.sync_data()?;
+            posix_fadvise(&self.partial, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+            self.dropped = self.at;
+        }
         Ok(())
     }
 

@@ -159,6 +159,12 @@ impl Bag {
         self.pipeline.note(Note::Frozen(frozen.clone())).map_err(|error| self.failed(error))
     }
 
+    /// From now on what is written is put on the disk and dropped from the kernel's cache: as large as the memory itself it
+    /// would drive out what is being looked at, and show up in its image.
+    pub fn drop_behind(&self) {
+        self.pipeline.drop_behind();
+    }
+
     /// Closes the last frame; the bag is now ready to be sealed.
     pub fn finish(self) -> Result<(), Error> {
         let Self { id, pipeline, attempts_dropped, .. } = self;

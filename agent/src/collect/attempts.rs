@@ -163,6 +163,11 @@ impl<'a> Attempts<'a> {
         self.room.bytes = bytes;
     }
 
+    /// What is written from now on does not stay in memory.
+    pub(super) fn drop_behind(&mut self) {
+        self.bag.drop_behind();
+    }
+
     /// Counts bytes of process memory.
     pub(super) fn spend_memory(&mut self, bytes: u64) {
         self.room.memory = self.room.memory.saturating_sub(bytes);

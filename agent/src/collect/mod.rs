@@ -150,6 +150,10 @@ pub fn run(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), writer::Error> {
     let mut attempts = Attempts::new(bag, progress, &context.plan.limits, context.deadline);
+    if context.plan.steps.contains(&Step::Ram) && context.job.facts.initial_pid_namespace {
+        // The bundle would drive out what is in memory, and be in its own image.
+        attempts.drop_behind();
+    }
     for collection in ORDER {
         if context.plan.steps.contains(&collection.step) {
             attempts.begin(collection.name);

@@ -4,7 +4,6 @@
 //! What is not in it, and what stands for pages that could not be read, is told in `ram.json`.
 
 use std::cell::RefCell;
-use std::io;
 use std::ops::Range;
 use std::path::Path;
 
@@ -122,6 +121,10 @@ struct Image<'s> {
     unread: RefCell<Unread>,
     parts: Vec<Part>,
     zeros: Vec<Span>,
+    /// Of AVML, what is there and what is made of it: the same memory for all, so that no copies of what was read lie about
+    /// in what is still to be read.
+    bytes: Vec<u8>,
+    block: Vec<u8>,
 }
 
 fn image(
@@ -136,8 +139,14 @@ fn image(
     let Layout { parts, mut holes } = layout(&machine.ram, source.readable().as_deref(), most, budget);
     attempts.expect(parts.len().saturating_add(1));
     let read = |at: u64, buffer: &mut [u8]| source.read(at, buffer);
-    let mut image =
-        Image { pages: Pages::new(&read), unread: RefCell::default(), parts: Vec::new(), zeros: Vec::new() };
+    let mut image = Image {
+        pages: Pages::new(&read),
+        unread: RefCell::default(),
+        parts: Vec::new(),
+        zeros: Vec::new(),
+        bytes: Vec::new(),
+        block: Vec::new(),
+    };
     let mut parts = parts.into_iter();
     for part in parts.by_ref() {
         if attempts.late() {
@@ -212,30 +221,22 @@ impl Image<'_> {
 
     fn avml(&mut self, range: Range<u64>, attempts: &mut Attempts<'_>) -> Result<bool, Error> {
         let before = self.unread.borrow().bytes;
-        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
-        let mut bytes = vec![0; length];
-        self.pages.fill(range.start, &mut bytes, &mut self.unread.borrow_mut());
-        let block = match avml::block(&range, &bytes) {
-            Ok(None) if self.unread.borrow().bytes == before => {
-                self.zeros.push(range.into());
-                return Ok(true);
-            }
-            block => block,
-        };
-        drop(bytes);
+        let Self { pages, unread, bytes, block, .. } = self;
+        bytes.resize(usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0), 0);
+        pages.fill(range.start, bytes, &mut unread.borrow_mut());
+        let encoded = avml::encode(&range, bytes, block);
+        if matches!(encoded, Ok(false)) && unread.borrow().bytes == before {
+            self.zeros.push(range.into());
+            return Ok(true);
+        }
         let name = name(&range, "avml");
-        let found = |block: io::Result<Option<Vec<u8>>>| match block {
-            Ok(Some(block)) => Ok(Found::bytes(block)),
-            Ok(None) => Err(Miss::refused("nothing of it could be read")),
+        let found = || match encoded {
+            Ok(true) => Ok(Found::stream(&block[..], u64::try_from(block.len()).unwrap_or(u64::MAX))),
+            Ok(false) => Err(Miss::refused("nothing of it could be read")),
             Err(error) => Err(Miss::at("compress", &error)),
         };
-        let unread = &self.unread;
-        let taken = attempts.take_and_judge(
-            subject(&range),
-            &name,
-            |_| found(block),
-            || unread.borrow().since(before),
-        )?;
+        let judge = || unread.borrow().since(before);
+        let taken = attempts.take_and_judge(subject(&range), &name, |_| found(), judge)?;
         if taken {
             self.parts.push(Part { span: range.into(), artifact: name });
         }

@@ -117,9 +117,10 @@ fn note(source: Option<&Source>) -> Result<Vec<u8>, Miss> {
     Ok(text.to_vec())
 }
 
-/// `1b0000000 1024`: an address and a size, both hexadecimal.
+/// `0x000000001ff12000 1024`: an address and a size, both hexadecimal.
 fn pointer(text: &str) -> Option<(u64, u64)> {
     let (address, size) = text.trim_end().split_once(' ')?;
+    let address = address.strip_prefix("0x").unwrap_or(address);
     Some((u64::from_str_radix(address, 16).ok()?, u64::from_str_radix(size, 16).ok()?))
 }
 
@@ -164,8 +165,9 @@ mod tests {
 
     #[test]
     fn a_pointer_is_two_hexadecimal_numbers() {
-        assert_eq!(pointer("1ff12000 1024\n"), Some((0x1ff1_2000, 0x1024)));
-        for text in ["", "1ff12000", "1ff12000 ", " 1024", "x 1", "1 x", "1  2"] {
+        assert_eq!(pointer("0x000000001ff12000 1024\n"), Some((0x1ff1_2000, 0x1024)));
+        assert_eq!(pointer("1ff12000 1024"), Some((0x1ff1_2000, 0x1024)));
+        for text in ["", "1ff12000", "1ff12000 ", " 1024", "x 1", "0x 1", "0x1 0x1", "1 x", "1  2"] {
             assert_eq!(pointer(text), None, "{text}");
         }
     }

@@ -103,7 +103,9 @@ mod tests {
 
         #[test]
         fn whatever_overlaps_is_merged(ranges in proptest::collection::vec((0_u64..1000, 1_u64..50), 0..40)) {
-            let text: String = ranges.iter().map(|(start, length)| format!("{start:x}-{:x} : System RAM\n", start + length)).collect();
+            let lines: Vec<String> =
+                ranges.iter().map(|(start, length)| format!("{start:x}-{:x} : System RAM", start + length)).collect();
+            let text = lines.join("\n");
             let ram = system_ram(&resources(text.as_bytes()));
             prop_assert!(ram.windows(2).all(|pair| pair[0].end < pair[1].start));
             for address in 0..1100 {

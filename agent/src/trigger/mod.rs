@@ -99,7 +99,7 @@ pub enum Profile {
     /// That, memory of the target, hidden files and logs.
     #[default]
     Triage,
-    /// All of it, for every process in scope.
+    /// All of it, for every process in scope, and an image of the whole RAM (where the agent sees the whole host).
     Full,
 }
 

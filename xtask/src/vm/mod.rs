@@ -23,7 +23,7 @@ use crate::{binaries, command as commands};
 
 const ORDINARY: &str = "6.1";
 
-/// Boots all kernels, or the one that was asked for, or the ordinary one.
+/// Boots all kernels and has the RAM of one of them taken; or boots the one that was asked for, or the ordinary one.
 pub fn run(all: bool, kernel: Option<&str>) -> Result<()> {
     setup::run(&[For::Build, For::Vm])?;
     let chosen = chosen(all, kernel)?;
@@ -40,7 +40,10 @@ pub fn run(all: bool, kernel: Option<&str>) -> Result<()> {
         }
     }
     println!("vm: {} passed, {} failed", chosen.len() - failed.len(), failed.len());
-    if failed.is_empty() { Ok(()) } else { bail!("failed on {}", failed.join(", ")) }
+    if !failed.is_empty() {
+        bail!("failed on {}", failed.join(", "));
+    }
+    if all { run_ram(None) } else { Ok(()) }
 }
 
 /// Has the whole RAM of a machine taken, and the images read by volatility3.
@@ -63,7 +66,7 @@ fn chosen(all: bool, kernel: Option<&str>) -> Result<Vec<Kernel>> {
 fn boot(kernel: &Kernel, initramfs: &Path) -> Result<()> {
     let image = kernel.package()?.image;
     println!("vm {}: {}", kernel.version, image.display());
-    let machine = Machine { image: &image, initramfs, memory: 1024, argument: "", disks: Vec::new() };
+    let machine = Machine { image: &image, initramfs, memory: 1024, argument: "", disk: None };
     qemu::boot(qemu::boot_command(&machine)).map(drop)
 }
 

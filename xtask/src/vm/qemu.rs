@@ -1,7 +1,7 @@
 //! One boot: QEMU without acceleration, its serial console watched for life and for the verdict.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -27,13 +27,13 @@ pub struct Machine<'a> {
     pub memory: u32,
     /// What /init is told.
     pub argument: &'static str,
-    /// Files that are its disks.
-    pub disks: Vec<PathBuf>,
+    /// A file that is its disk.
+    pub disk: Option<&'a Path>,
 }
 
 /// The command that boots it.
 pub fn boot_command(machine: &Machine<'_>) -> Command {
-    let Machine { image, initramfs, memory, argument, disks } = machine;
+    let Machine { image, initramfs, memory, argument, disk } = machine;
     let mut qemu = command("qemu-system-x86_64");
     // Nested KVM does not work with these kernels everywhere; the emulation does.
     qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-machine", "q35"])
@@ -44,7 +44,7 @@ pub fn boot_command(machine: &Machine<'_>) -> Command {
         .arg("-initrd")
         .arg(initramfs)
         .args(["-append", format!("console=ttyS0 quiet panic=-1 {argument}").trim_end()]);
-    for disk in disks {
+    if let Some(disk) = disk {
         qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
     }
     qemu

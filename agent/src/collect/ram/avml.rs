@@ -12,20 +12,21 @@ pub(super) const BLOCK: u64 = 16 << 20;
 
 const ZEROS: [u8; 4096] = [0; 4096];
 
-/// The block of `bytes`, which stand at `range`; nothing when all are zeros: AVML leaves them out.
-pub(super) fn block(range: &Range<u64>, bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
+/// Makes `block` that of `bytes`, which stand at `range`; false when all are zeros: AVML leaves them out.
+pub(super) fn encode(range: &Range<u64>, bytes: &[u8], block: &mut Vec<u8>) -> io::Result<bool> {
+    block.clear();
     if bytes.chunks(ZEROS.len()).all(|chunk| ZEROS.starts_with(chunk)) {
-        return Ok(None);
+        return Ok(false);
     }
-    let mut block = header(MAGIC, 2, range);
+    block.extend(header(MAGIC, 2, range));
     let head = block.len();
-    let mut frame = snap::write::FrameEncoder::new(&mut block);
+    let mut frame = snap::write::FrameEncoder::new(&mut *block);
     frame.write_all(bytes)?;
     frame.flush()?;
     drop(frame);
     let length = u64::try_from(block.len().saturating_sub(head)).unwrap_or(u64::MAX);
     block.extend(length.to_le_bytes());
-    Ok(Some(block))
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -36,9 +37,15 @@ mod tests {
 
     use super::*;
 
+    fn block(range: &Range<u64>, bytes: &[u8]) -> Option<Vec<u8>> {
+        // What an earlier block has left goes.
+        let mut block = vec![9; 3];
+        encode(range, bytes, &mut block).unwrap().then_some(block)
+    }
+
     #[test]
     fn a_block_is_byte_for_byte_what_the_format_says() {
-        let found = block(&(0x1000..0x1005), b"abcde").unwrap().unwrap();
+        let found = block(&(0x1000..0x1005), b"abcde").unwrap();
         // A stream identifier, and one chunk that is not compressed, with the masked CRC-32C of `abcde`.
         let expected: [&[u8]; 5] = [
             b"AVML\x02\0\0\0\0\x10\0\0\0\0\0\0\x04\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
@@ -58,8 +65,8 @@ mod tests {
 
     #[test]
     fn zeros_are_left_out() {
-        assert_eq!(block(&(0..4096), &[0; 4096]).unwrap(), None);
-        assert!(block(&(0..4096), &[&[0; 4095][..], &[1]].concat()).unwrap().is_some());
+        assert_eq!(block(&(0..4096), &[0; 4096]), None);
+        assert!(block(&(0..4096), &[&[0; 4095][..], &[1]].concat()).is_some());
     }
 
     proptest! {
@@ -67,7 +74,7 @@ mod tests {
         fn whatever_goes_in_comes_out(mut bytes: Vec<u8>, repeat in 1_usize..2000) {
             bytes.push(1);
             let bytes = bytes.repeat(repeat);
-            let block = block(&(0..u64::try_from(bytes.len()).unwrap()), &bytes).unwrap().unwrap();
+            let block = block(&(0..u64::try_from(bytes.len()).unwrap()), &bytes).unwrap();
             let frame = &block[32..block.len() - 8];
             prop_assert_eq!(&block[block.len() - 8..], &u64::try_from(frame.len()).unwrap().to_le_bytes());
             let mut back = Vec::new();

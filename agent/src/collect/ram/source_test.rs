@@ -27,7 +27,7 @@ fn folder() -> tempfile::TempDir {
     bytes.resize(0x1000, 0);
     bytes.extend([b'c'; 0x1000]);
     bytes.extend([b'm'; 0x1000]);
-    std::fs::File::create(folder.path().join("kcore")).unwrap().write_all(&bytes).unwrap();
+    File::create(folder.path().join("kcore")).unwrap().write_all(&bytes).unwrap();
     folder
 }
 
@@ -57,7 +57,7 @@ fn what_is_not_there_is_an_error() {
             "{address:#x}"
         );
     }
-    assert_eq!(source.read(0x3000, &mut buffer).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    assert_eq!(source.read(0x3000, &mut buffer).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn no_core_is_a_refusal_in_words() {
     };
     assert!(words(None).contains("this kernel does not have it"));
     assert!(words(Some(b"")).contains("ends within its headers"));
-    assert!(words(Some(&[b'x'; 100_000])).contains("not a 64-bit"));
+    assert!(words(Some(&vec![b'x'; 100_000])).contains("not a 64-bit"));
     let mut endless = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0".to_vec();
     endless.resize(36, 0);
     endless.push(1);
