@@ -39,13 +39,15 @@ const fn need(purpose: For, package: &'static str, is_there: fn() -> bool) -> Ne
 }
 
 /// Debian 12 packages, and the sign by which each is known to be there already.
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 22] = [
     need(For::Build, "gcc", || find("cc").is_some()),
     need(For::Build, "libc6-dev", || Path::new("/usr/include/stdio.h").exists()),
     need(For::World, "bubblewrap", || find("bwrap").is_some()),
     need(For::World, "iproute2", || find("ip").is_some()),
     need(For::World, "curl", || Path::new("/usr/bin/curl").exists()),
     need(For::World, "wget", || Path::new("/usr/bin/wget").exists()),
+    need(For::World, "nodejs", || Path::new("/usr/bin/node").exists()),
+    need(For::World, "age", || Path::new("/usr/bin/age").exists()),
     need(For::Judges, "zstd", || Path::new("/usr/bin/zstd").exists()),
     need(For::Judges, "gdb", || Path::new("/usr/bin/gdb").exists()),
     need(For::Judges, "openssh-client", || Path::new("/usr/bin/ssh-keygen").exists()),
@@ -69,6 +71,8 @@ const PYTHON: &str = "/usr/bin/python3";
 const BPF_LINKER: &str = "0.10.1";
 
 const BAGIT: &str = "bagit==1.9.0";
+/// It does not say that it needs lz4.
+const VARC: [&str; 2] = ["varc==1.0.9", "lz4"];
 
 /// Where the Python judges are installed; the worlds see it as `/out/python`.
 pub fn python() -> PathBuf {
@@ -83,7 +87,13 @@ pub fn run(purposes: &[For]) -> Result<()> {
         .map(|need| need.package)
         .collect();
     let linker = purposes.contains(&For::Probe) && !has_bpf_linker();
-    let bagit = purposes.contains(&For::Judges) && !python().join("bin/bagit.py").exists();
+    let mut wheels = Vec::new();
+    if purposes.contains(&For::Judges) && !python().join("bin/bagit.py").exists() {
+        wheels.push(BAGIT);
+    }
+    if purposes.contains(&For::Peers) && !has_varc() {
+        wheels.extend(VARC);
+    }
 
     if !packages.is_empty() {
         println!(
@@ -94,8 +104,8 @@ pub fn run(purposes: &[For]) -> Result<()> {
     if linker {
         println!("setup: about to install with cargo: bpf-linker {BPF_LINKER} (some three minutes)");
     }
-    if bagit {
-        println!("setup: about to install with pip into {}: {BAGIT}", python().display());
+    if !wheels.is_empty() {
+        println!("setup: about to install with pip into {}: {}", python().display(), wheels.join(" "));
     }
     rust_components(purposes)?;
     if !packages.is_empty() {
@@ -112,11 +122,16 @@ pub fn run(purposes: &[For]) -> Result<()> {
             "bpf-linker",
         ]))?;
     }
-    if bagit {
+    if !wheels.is_empty() {
         command::run(command(PYTHON).args(["-m", "venv"]).arg(python()))?;
-        command::run(command(python().join("bin/pip")).args(["install", "--quiet", BAGIT]))?;
+        command::run(command(python().join("bin/pip")).args(["install", "--quiet"]).args(&wheels))?;
     }
     Ok(())
+}
+
+fn has_varc() -> bool {
+    command::output(command(python().join("bin/python")).args(["-c", "import varc_core.systems.linux"]))
+        .is_ok()
 }
 
 /// The lints need parts of the toolchain that rustup installs by default, and distributions as packages of their own.

@@ -8,11 +8,13 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use zstd::zstd_safe::compress_bound;
 
-use super::frame::Compressor;
+use super::frame::{Compressor, Effort};
 use super::journal::Line;
 use super::layout::FRAME_MAX;
 use super::manifest::{Artifact, Attempt};
@@ -23,6 +25,10 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 const WORKERS_MAX: usize = 4;
 /// Notes that wait for a frame at most.
 const NOTES_MAX: usize = 1000;
+/// Process memory up to here is made safe on the disk as soon as it is written, whatever follows.
+pub(super) const SAFE_FIRST: u64 = 64 << 20;
+/// The disk is told to begin this often, so that little is left to be waited for at the end.
+const WRITE_BACK: u64 = 16 << 20;
 
 /// What the journal shall say once the frame before it is written.
 pub(super) enum Note {
@@ -37,26 +43,57 @@ pub(super) enum Note {
 /// The frame that is being filled.
 pub(super) struct Open {
     content: Vec<u8>,
+    effort: Effort,
     notes: Vec<Note>,
     number: u64,
+    /// Bytes of process memory so far.
+    fast: u64,
     jobs: SyncSender<Job>,
     order: SyncSender<Queued>,
+    buffers: Buffers,
 }
 
 struct Job {
     content: Vec<u8>,
+    effort: Effort,
     reply: SyncSender<io::Result<Vec<u8>>>,
 }
 
 struct Queued {
     frame: Option<Receiver<io::Result<Vec<u8>>>>,
     notes: Vec<Note>,
+    make_safe: bool,
+}
+
+/// What was gathered for one frame.
+struct Gathered {
+    content: Vec<u8>,
+    notes: Vec<Note>,
+    make_safe: bool,
+}
+
+/// Memory that goes round: to ask the kernel for new pages costs as much as to compress what is in them.
+#[derive(Clone, Default)]
+struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    /// One that takes a frame's content, or the frame.
+    fn take(&self) -> Vec<u8> {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.unwrap_or_else(|| Vec::with_capacity(compress_bound(FRAME_MAX)))
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
 }
 
 /// The threads and what they share.
 pub(super) struct Pipeline {
     open: Option<Arc<Mutex<Open>>>,
     failure: Arc<OnceLock<io::Error>>,
+    safe: Arc<OnceLock<Instant>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -66,29 +103,48 @@ impl Pipeline {
         let workers = thread::available_parallelism().map_or(1, |count| count.get().min(WORKERS_MAX));
         let (jobs, work) = sync_channel::<Job>(workers);
         let work = Arc::new(Mutex::new(work));
+        let buffers = Buffers::default();
         for _ in 0..workers {
-            let work = Arc::clone(&work);
+            let (work, buffers) = (Arc::clone(&work), buffers.clone());
             let mut compressor = Compressor::new()?;
             thread::Builder::new()
                 .name("compress".to_owned())
-                .spawn(move || compress(&work, &mut compressor))?;
+                .spawn(move || compress(&work, &mut compressor, &buffers))?;
         }
         let (order, queue) = sync_channel(workers);
-        let open = Open { content: Vec::new(), notes: Vec::new(), number: 0, jobs, order };
+        let open = Open {
+            content: Vec::new(),
+            effort: Effort::default(),
+            notes: Vec::new(),
+            number: 0,
+            fast: 0,
+            jobs,
+            order,
+            buffers: buffers.clone(),
+        };
         let open = Arc::new(Mutex::new(open));
         let failure = Arc::new(OnceLock::new());
+        let safe = Arc::new(OnceLock::new());
         let mut writer = Writer {
             partial,
             journal,
             compressor: Compressor::new()?,
             offsets: Vec::new(),
             at: 0,
+            told: 0,
+            buffers,
             failure: Arc::clone(&failure),
+            safe: Arc::clone(&safe),
         };
         let weak = Arc::downgrade(&open);
         let writer =
             thread::Builder::new().name("bundle".to_owned()).spawn(move || writer.run(&queue, &weak))?;
-        Ok(Self { open: Some(open), failure, writer: Some(writer) })
+        Ok(Self { open: Some(open), failure, safe, writer: Some(writer) })
+    }
+
+    /// When the first [`SAFE_FIRST`] bytes of process memory were on the disk, if they are.
+    pub(super) fn safe(&self) -> Option<Instant> {
+        self.safe.get().copied()
     }
 
     /// The frame that is being filled.
@@ -137,21 +193,25 @@ impl Drop for Pipeline {
 }
 
 impl Open {
-    /// Makes room for `bytes` that must not be parted; the frame's number, and how full it is.
-    pub(super) fn room(&mut self, bytes: u64) -> io::Result<(u64, u64)> {
+    /// Makes room for `bytes` that must not be parted; the frame's number, and how full it is. What follows is worth so
+    /// much effort.
+    pub(super) fn room(&mut self, bytes: u64, effort: Effort) -> io::Result<(u64, u64)> {
         let used = u64::try_from(self.content.len()).unwrap_or(u64::MAX);
-        if used > 0 && used.saturating_add(bytes) > u64::try_from(FRAME_MAX).unwrap_or(0) {
+        let is_full = used.saturating_add(bytes) > u64::try_from(FRAME_MAX).unwrap_or(0);
+        if used > 0 && (is_full || effort != self.effort) {
             self.flush()?;
+            self.effort = effort;
             return Ok((self.number, 0));
         }
+        self.effort = effort;
         Ok((self.number, used))
     }
 
     /// Adds content, in as many frames as it takes.
     pub(super) fn add(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            if self.content.capacity() < FRAME_MAX {
-                self.content.reserve_exact(FRAME_MAX.saturating_sub(self.content.len()));
+            if self.content.capacity() == 0 {
+                self.content = self.buffers.take();
             }
             let room = FRAME_MAX.saturating_sub(self.content.len());
             let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -171,35 +231,45 @@ impl Open {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let Some((content, notes)) = self.take() else { return Ok(()) };
+        let Some(Gathered { content, notes, make_safe }) = self.take() else { return Ok(()) };
         let gone = || io::Error::other("the thread that writes the bundle has ended");
         let frame = if content.is_empty() {
             None
         } else {
             let (reply, frame) = sync_channel(1);
-            self.jobs.send(Job { content, reply }).map_err(|_| gone())?;
+            self.jobs.send(Job { content, effort: self.effort, reply }).map_err(|_| gone())?;
             Some(frame)
         };
-        self.order.send(Queued { frame, notes }).map_err(|_| gone())
+        self.order.send(Queued { frame, notes, make_safe }).map_err(|_| gone())
     }
 
-    fn take(&mut self) -> Option<(Vec<u8>, Vec<Note>)> {
+    fn take(&mut self) -> Option<Gathered> {
         if self.content.is_empty() && self.notes.is_empty() {
             return None;
         }
         if !self.content.is_empty() {
             self.number = self.number.saturating_add(1);
         }
-        Some((std::mem::take(&mut self.content), std::mem::take(&mut self.notes)))
+        let before = self.fast;
+        if self.effort == Effort::Fast {
+            self.fast = before.saturating_add(u64::try_from(self.content.len()).unwrap_or(u64::MAX));
+        }
+        Some(Gathered {
+            content: std::mem::take(&mut self.content),
+            notes: std::mem::take(&mut self.notes),
+            make_safe: before < SAFE_FIRST && self.fast >= SAFE_FIRST,
+        })
     }
 }
 
-fn compress(work: &Mutex<Receiver<Job>>, compressor: &mut Compressor) {
+fn compress(work: &Mutex<Receiver<Job>>, compressor: &mut Compressor, buffers: &Buffers) {
     loop {
         let job = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
+        let Ok(Job { content, effort, reply }) = job else { return };
+        let frame = compressor.frame_into(&content, effort, buffers.take());
+        buffers.give_back(content);
         // The writer may have ended: then nobody waits for it.
-        drop(job.reply.send(compressor.frame(&job.content)));
+        drop(reply.send(frame));
     }
 }
 
@@ -210,7 +280,11 @@ struct Writer {
     /// File offsets of the frames, by number.
     offsets: Vec<u64>,
     at: u64,
+    /// Up to here the disk was told to begin.
+    told: u64,
+    buffers: Buffers,
     failure: Arc<OnceLock<io::Error>>,
+    safe: Arc<OnceLock<Instant>>,
 }
 
 impl Writer {
@@ -235,21 +309,30 @@ impl Writer {
         for queued in earlier {
             self.write_queued(queued);
         }
-        if let Some((content, notes)) = gathered {
+        if let Some(Gathered { content, notes, make_safe }) = gathered {
             let frame = (!content.is_empty()).then(|| self.compressor.frame(&content));
             self.write(frame, notes);
+            self.make_safe(make_safe);
         }
     }
 
-    fn write_queued(&mut self, Queued { frame, notes }: Queued) {
+    fn write_queued(&mut self, Queued { frame, notes, make_safe }: Queued) {
         let lost = |_| Err(io::Error::other("a compressing thread has ended"));
         self.write(frame.map(|frame| frame.recv().unwrap_or_else(lost)), notes);
+        self.make_safe(make_safe);
+    }
+
+    /// A disk that cannot is not said to be safe; whether all of the bundle is on it is the sealer's question.
+    fn make_safe(&self, wanted: bool) {
+        if wanted && self.failure.get().is_none() && self.partial.sync_data().is_ok() {
+            self.safe.get_or_init(Instant::now);
+        }
     }
 
     fn write(&mut self, frame: Option<io::Result<Vec<u8>>>, notes: Vec<Note>) {
         if let Some(frame) = frame
             && self.failure.get().is_none()
-            && let Err(error) = frame.and_then(|frame| self.write_frame(&frame))
+            && let Err(error) = frame.and_then(|frame| self.write_frame(frame))
         {
             let why = error.to_string();
             drop(self.failure.set(error));
@@ -261,10 +344,21 @@ impl Writer {
         }
     }
 
-    fn write_frame(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.partial.write_all(frame)?;
+    fn write_frame(&mut self, frame: Vec<u8>) -> io::Result<()> {
+        self.partial.write_all(&frame)?;
         self.offsets.push(self.at);
         self.at = self.at.saturating_add(u64::try_from(frame.len()).unwrap_or(u64::MAX));
+        self.buffers.give_back(frame);
+        let new = self.at.saturating_sub(self.told);
+        if new >= WRITE_BACK {
+            // Linux begins to write such a range; what it cannot drop yet, it keeps. Only a hint: a refusal changes nothing.
+            let range = i64::try_from(self.told).ok().zip(i64::try_from(new).ok());
+            if let Some((from, length)) = range {
+                let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+                posix_fadvise(&self.partial, from, length, advice).unwrap_or_default();
+            }
+            self.told = self.at;
+        }
         Ok(())
     }
 
@@ -313,9 +407,9 @@ mod tests {
         let mut journal = tempfile::NamedTempFile::new().unwrap();
         let pipeline = Pipeline::start(full, journal.reopen().unwrap()).unwrap();
         pipeline.open().unwrap().add(&vec![7; FRAME_MAX]).unwrap();
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while pipeline.check().is_ok() {
-            assert!(std::time::Instant::now() < deadline, "nobody says that the disk is full");
+            assert!(Instant::now() < deadline, "nobody says that the disk is full");
             thread::yield_now();
         }
         assert_eq!(pipeline.open().err().unwrap().kind(), io::ErrorKind::StorageFull);

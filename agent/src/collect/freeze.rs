@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::core::{REGISTERS, Thread};
+use super::core::{Machine, Thread};
 use super::procdir::ProcDir;
 use super::system::ptrace::{self, Answer, Regset};
 
@@ -152,7 +152,7 @@ impl Holder {
             let read = |set| ptrace::registers(*tid, set);
             let (mut registers, mut float) = (Vec::new(), Vec::new());
             match read(Regset::General) {
-                Ok(bytes) if bytes.len() == REGISTERS => {
+                Ok(bytes) if bytes.len() == Machine::OURS.registers() => {
                     registers = bytes;
                     float = read(Regset::Float).unwrap_or_default();
                 }

@@ -2,23 +2,28 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{SysconfVar, sysconf};
 use serde::Serialize;
 
 use super::attempts::{Attempts, Found, Miss};
-use super::core::{Subject, head};
+use super::backing::{self, Backing};
+use super::core::{Machine, Subject, head};
 use super::exe::MOUNTINFO_MAX;
 use super::file::Remote;
 use super::freeze::Stop;
 use super::image::{Image, Reading};
 use super::procdir::ProcDir;
-use super::segments::{Hole, Selection, hexadecimal, select};
+use super::segments::{Choice, Hole, IN_FILE, SEGMENTS_MAX, Selection, hexadecimal, select};
+use super::snapshot::{self, Store};
+use super::source::Source;
+use super::spool::Spool;
 use super::system::pagemap::{self, PageRun};
 use super::{Context, Frozen};
 use crate::bundle::writer::Error;
 use crate::bundle::{Name, Outcome};
+use crate::capture::job::Limits;
 use crate::plan::InScope;
 use crate::proc::{Mapping, Status, device_memory, mappings};
 use crate::text::Bytes;
@@ -27,15 +32,16 @@ use crate::text::Bytes;
 const MAPS_MAX: u64 = 32 << 20;
 const SMAPS_MAX: u64 = 128 << 20;
 const TEXT_MAX: u64 = 4 << 20;
+const STATM_MAX: u64 = 256;
 
 /// A process is held this long at most; what was not read by then is read while it runs.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Runs of present pages of one process; more are a hole.
-const RUNS_MAX: usize = 1 << 20;
+const RUNS_MAX: usize = SEGMENTS_MAX;
 
 /// Room for headers and notes, beside the pages.
-const HEAD_ROOM: u64 = 16 << 20;
+const HEAD_ROOM: u64 = 32 << 20;
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let scope: Vec<InScope> = context.plan.scope.iter().filter(|one| one.core).cloned().collect();
@@ -52,10 +58,24 @@ struct Report {
     not_stopped: Vec<(u32, String)>,
     threads: usize,
     reading: Reading,
+    /// When the first of it was on the disk, counted from when the process was asked to stop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    safe: Option<Safe>,
     segments: usize,
     mappings: Vec<Row>,
     /// Chosen not to be read, and why.
     holes: Vec<Hole>,
+    /// The files of pages that were left out because they are the same there.
+    files: Vec<Backing>,
+    #[serde(skip)]
+    left_out: Vec<Mapping>,
+}
+
+/// So many bytes were written and synchronised, whatever happened afterwards.
+#[derive(Debug, Serialize)]
+struct Safe {
+    bytes: u64,
+    after_us: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,20 +106,35 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
     let report = RefCell::new(Report::default());
     let reading = RefCell::new(Reading::default());
     let name = Name::data(&["process", &short, "core"]);
+    let (begun, was_safe) = (Instant::now(), attempts.safe().is_some());
+    let (limits, spool) = (&context.plan.limits, &context.spool);
     let taken = attempts.take_and_judge(
         subject,
         &name,
-        |room| core(&dir, room.memory.min(room.bytes.saturating_sub(HEAD_ROOM)), &report, &reading),
+        |room| {
+            core(
+                &dir,
+                room.memory.min(room.bytes.saturating_sub(HEAD_ROOM)),
+                (limits, spool),
+                &report,
+                &reading,
+            )
+        },
         || Some(reading.borrow().judge()),
     )?;
     let mut report = report.into_inner();
     report.reading = reading.into_inner();
+    report.safe = attempts.safe().filter(|_| !was_safe).map(|(bytes, at)| {
+        let after = at.saturating_duration_since(begun);
+        Safe { bytes, after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX) }
+    });
     if report.stopped > 0 {
         let micros = report.reading.frozen_us;
         context.frozen.push(Frozen { process: one.id, threads: report.stopped, micros });
     }
     if taken {
         attempts.spend_memory(report.reading.read);
+        report.files = backing::files(&dir, &report.left_out, &Remote::default(), attempts.room());
         let name = Name::data(&["process", &short, "core.json"]);
         attempts.take(format!("{short} memory report"), &name, |_| Found::json(&report))?;
     }
@@ -109,6 +144,7 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
 fn core<'r>(
     dir: &ProcDir,
     budget: u64,
+    (limits, spool): (&Limits, &Spool),
     report: &RefCell<Report>,
     reading: &'r RefCell<Reading>,
 ) -> Result<Found<'r>, Miss> {
@@ -123,6 +159,8 @@ fn core<'r>(
     let (auxv, _) = dir.text("auxv", TEXT_MAX)?;
     let (command_line, _) = dir.text("cmdline", TEXT_MAX)?;
     let forbidden = Forbidden::of(dir);
+    let source = Source::new(mem, usize::try_from(page).unwrap_or(4096));
+    let mut store = Store::prepare(resident(dir, page).min(budget), limits.buffer_bytes, spool);
 
     let stop = Stop::all(dir, PAUSE_MAX);
     let (maps, cut) = dir.text("maps", MAPS_MAX)?;
@@ -133,30 +171,67 @@ fn core<'r>(
     }
     let mut holes = Vec::new();
     let present = present(&pages, page, &mappings, &forbidden, &mut holes);
-    let Selection { segments, holes: over, bytes } = select(&present, page, budget);
+    let machine = Machine::OURS;
+    let mut stacks: Vec<u64> =
+        stop.threads.iter().filter_map(|thread| thread.stack_pointer(machine)).collect();
+    stacks.sort_unstable();
+    let choice = Choice { page, budget, file_pages: limits.file_page_bytes, stacks: &stacks };
+    let Selection { segments, holes: over, bytes } = select(&present, choice);
     holes.extend(over);
+    let mut blocks = snapshot::blocks(&segments);
+    let threads = stop.threads.clone();
+    let lack = lack(&stop, &holes, cut);
+    {
+        let mut report = report.borrow_mut();
+        report.stopped = stop.len();
+        report.threads = threads.len();
+        report.not_stopped.clone_from(&stop.refused);
+    }
+    let mut stop = Some(stop);
+    if !store.is_empty() {
+        let until = stop.as_ref().map_or(Instant::now(), |stop| stop.until);
+        let copied = store.copy(&mut blocks, &source, until);
+        let mut reading = reading.borrow_mut();
+        if let Some(stop) = stop.take() {
+            reading.release(stop);
+        }
+        reading.copied(copied);
+    }
     let subject = Subject {
+        machine,
         stat: &dir.stat,
         uid: status.uids[1],
         gid: status.gids[1],
         command_line: &command_line,
         auxv: &auxv,
         mappings: &mappings,
-        threads: &stop.threads,
+        threads: &threads,
         page,
     };
     let head = head(&subject, &segments);
-    let lack = lack(&stop, &holes, cut);
     let mut report = report.borrow_mut();
-    report.stopped = stop.len();
-    report.threads = stop.threads.len();
-    report.not_stopped.clone_from(&stop.refused);
     report.segments = segments.len();
     report.mappings = present.iter().map(|(mapping, runs)| row(mapping, runs)).collect();
+    let left_out = holes.iter().filter(|hole| hole.why == IN_FILE);
+    report.left_out = left_out.filter_map(|hole| containing(&mappings, hole.start).cloned()).collect();
     report.holes = holes;
     let size = u64::try_from(head.len()).unwrap_or(u64::MAX).saturating_add(bytes);
-    let image = Image::new(head, &segments, mem, page, stop, reading);
-    Ok(Found::stream(image, size).lacking(lack))
+    let image = Image::new(head, blocks, store, source, stop, reading);
+    Ok(Found::stream(image, size).fast().lacking(lack))
+}
+
+/// The mapping that holds an address; they are in order.
+fn containing(mappings: &[Mapping], address: u64) -> Option<&Mapping> {
+    let after = mappings.partition_point(|mapping| mapping.start <= address);
+    mappings.get(after.checked_sub(1)?).filter(|mapping| address < mapping.end)
+}
+
+/// About as many bytes as the process has in memory: the second number of `statm`, in pages.
+fn resident(dir: &ProcDir, page: u64) -> u64 {
+    let (text, _) = dir.text("statm", STATM_MAX).unwrap_or_default();
+    let mut numbers =
+        text.split(|byte| *byte == b' ').map(|number| str::from_utf8(number).ok()?.parse::<u64>().ok());
+    numbers.nth(1).flatten().unwrap_or(0).saturating_mul(page)
 }
 
 fn lack(stop: &Stop, holes: &[Hole], cut: Option<Miss>) -> Option<Miss> {

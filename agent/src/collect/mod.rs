@@ -14,6 +14,7 @@ use crate::plan::{Plan, Step};
 use crate::system::process as system;
 
 mod attempts;
+mod backing;
 mod core;
 mod deleted;
 mod descriptors;
@@ -34,6 +35,9 @@ mod passwd;
 mod procdir;
 mod process;
 mod segments;
+mod snapshot;
+mod source;
+mod spool;
 mod stash;
 mod tree;
 mod walk;
@@ -43,6 +47,8 @@ pub(crate) mod testing;
 
 use attempts::Attempts;
 pub use attempts::Progress;
+pub use snapshot::threads as reading_threads;
+pub use spool::Spool;
 
 /// What a collection works with.
 #[derive(Debug)]
@@ -59,6 +65,8 @@ pub struct Context<'a> {
     pub deadline: Instant,
     /// Processes that were stopped, and for how long: for the manifest.
     pub frozen: Vec<Frozen>,
+    /// Room on disk for what is copied while a process stands still.
+    pub spool: Spool,
     /// What each socket is, by inode number, once the network was looked at.
     sockets: HashMap<u64, String>,
 }
@@ -83,7 +91,16 @@ impl<'a> Context<'a> {
         plan: Plan,
         deadline: Instant,
     ) -> Self {
-        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), sockets: HashMap::new() }
+        Self {
+            job,
+            tree,
+            targets,
+            plan,
+            deadline,
+            frozen: Vec::new(),
+            spool: Spool::default(),
+            sockets: HashMap::new(),
+        }
     }
 }
 
