@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -59,6 +59,16 @@ struct Job {
     reply: SyncSender<io::Result<Vec<u8>>>,
 }
 
+impl Job {
+    /// More comes than can be compressed: memory is worth more soon than small.
+    fn hasty(self) -> Self {
+        match self.effort {
+            Effort::Fast => Self { effort: Effort::Hasty, ..self },
+            Effort::Small | Effort::Hasty => self,
+        }
+    }
+}
+
 struct Queued {
     frame: Option<Receiver<io::Result<Vec<u8>>>>,
     notes: Vec<Note>,
@@ -93,7 +103,9 @@ impl Buffers {
 pub(super) struct Pipeline {
     open: Option<Arc<Mutex<Open>>>,
     failure: Arc<OnceLock<io::Error>>,
-    safe: Arc<OnceLock<Instant>>,
+    /// Nothing comes when the disk failed.
+    safe: Receiver<Instant>,
+    was_safe: OnceLock<Option<Instant>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -124,7 +136,7 @@ impl Pipeline {
         };
         let open = Arc::new(Mutex::new(open));
         let failure = Arc::new(OnceLock::new());
-        let safe = Arc::new(OnceLock::new());
+        let (made_safe, safe) = sync_channel(1);
         let mut writer = Writer {
             partial,
             journal,
@@ -134,17 +146,20 @@ impl Pipeline {
             told: 0,
             buffers,
             failure: Arc::clone(&failure),
-            safe: Arc::clone(&safe),
+            safe: Some(made_safe),
         };
         let weak = Arc::downgrade(&open);
         let writer =
             thread::Builder::new().name("bundle".to_owned()).spawn(move || writer.run(&queue, &weak))?;
-        Ok(Self { open: Some(open), failure, safe, writer: Some(writer) })
+        Ok(Self { open: Some(open), failure, safe, was_safe: OnceLock::new(), writer: Some(writer) })
     }
 
-    /// When the first [`SAFE_FIRST`] bytes of process memory were on the disk, if they are.
+    /// When the first [`SAFE_FIRST`] bytes of process memory were on the disk. Waits for it if they are on their way.
     pub(super) fn safe(&self) -> Option<Instant> {
-        self.safe.get().copied()
+        if self.open().ok()?.fast < SAFE_FIRST {
+            return None;
+        }
+        *self.was_safe.get_or_init(|| self.safe.recv().ok())
     }
 
     /// The frame that is being filled.
@@ -237,7 +252,10 @@ impl Open {
             None
         } else {
             let (reply, frame) = sync_channel(1);
-            self.jobs.send(Job { content, effort: self.effort, reply }).map_err(|_| gone())?;
+            match self.jobs.try_send(Job { content, effort: self.effort, reply }) {
+                Err(TrySendError::Full(job)) => self.jobs.send(job.hasty()).map_err(|_| gone())?,
+                result => result.map_err(|_| gone())?,
+            }
             Some(frame)
         };
         self.order.send(Queued { frame, notes, make_safe }).map_err(|_| gone())
@@ -284,7 +302,7 @@ struct Writer {
     told: u64,
     buffers: Buffers,
     failure: Arc<OnceLock<io::Error>>,
-    safe: Arc<OnceLock<Instant>>,
+    safe: Option<SyncSender<Instant>>,
 }
 
 impl Writer {
@@ -323,9 +341,11 @@ impl Writer {
     }
 
     /// A disk that cannot is not said to be safe; whether all of the bundle is on it is the sealer's question.
-    fn make_safe(&self, wanted: bool) {
-        if wanted && self.failure.get().is_none() && self.partial.sync_data().is_ok() {
-            self.safe.get_or_init(Instant::now);
+    fn make_safe(&mut self, wanted: bool) {
+        if wanted && let Some(safe) = self.safe.take() {
+            if self.failure.get().is_none() && self.partial.sync_data().is_ok() {
+                safe.send(Instant::now()).unwrap_or_default();
+            }
         }
     }
 

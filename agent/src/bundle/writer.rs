@@ -21,7 +21,7 @@ use super::pipeline::{Note, Pipeline, SAFE_FIRST};
 use crate::text;
 
 /// Read at a time from a source.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 512 << 10;
 /// Space that is set aside so that a full disk still takes the tag files.
 const RESERVE: i64 = 4 << 20;
 /// Space for the journal beyond its end.

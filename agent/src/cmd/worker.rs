@@ -85,6 +85,10 @@ pub enum Worker {
 
 /// Runs one helper to its end.
 pub fn run(worker: &Worker) -> Result<Exit, Error> {
+    // The recorder may have yielded to all others when it started this one.
+    if let Err(failure) = system::priority::set_idle(None, false) {
+        tracing::warn!("cannot take back the recorder's priority: {failure}");
+    }
     match worker {
         Worker::Collect { id } => collect(*id),
         Worker::Seal { id } => close(*id),

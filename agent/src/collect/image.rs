@@ -126,23 +126,19 @@ impl<'r> Image<'r> {
         }
     }
 
-    fn fill(&mut self) -> io::Result<()> {
-        // Nothing of it is handed on before all went well.
-        self.used = self.buffer.len();
-        let Some(Block { start, length, kept }) = self.blocks.next() else { return Ok(()) };
-        self.buffer.resize(length, 0);
-        self.used = length;
-        match kept {
-            Kept::Zero => self.buffer.fill(0),
+    /// The bytes of a block, into `out`, which has its length.
+    fn fill(&mut self, block: &Block, out: &mut [u8]) -> io::Result<()> {
+        match &block.kept {
+            Kept::Zero => out.fill(0),
             Kept::Copied { log, place, zeros } => {
-                self.store.expand(log, place, zeros.as_deref(), self.source.page, &mut self.buffer)?;
+                self.store.expand(*log, *place, zeros.as_deref(), self.source.page, out)?;
             }
             Kept::Live => {
                 let mut unreadable = Vec::new();
-                self.source.read(start, &mut self.buffer, &mut unreadable)?;
+                self.source.read(block.start, out, &mut unreadable)?;
                 self.release_in_time();
                 let mut reading = self.reading.borrow_mut();
-                let read = u64::try_from(length).map_err(io::Error::other)?;
+                let read = u64::try_from(block.length).map_err(io::Error::other)?;
                 reading.unreadable(unreadable);
                 reading.read += read;
                 if self.stop.is_none() {
@@ -150,22 +146,41 @@ impl<'r> Image<'r> {
                 }
             }
         }
-        self.used = 0;
         Ok(())
+    }
+
+    /// The next block, straight into `out` where it has room; how many bytes.
+    fn next_block(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let Some(block) = self.blocks.next() else { return Ok(0) };
+        if let Some(out) = out.get_mut(..block.length) {
+            self.fill(&block, out)?;
+            return Ok(block.length);
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(block.length, 0);
+        self.used = 0;
+        self.fill(&block, &mut buffer)?;
+        self.buffer = buffer;
+        self.buffered(out)
+    }
+
+    fn buffered(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.buffer.get(self.used..).unwrap_or_default().read(out)?;
+        self.used += count;
+        Ok(count)
     }
 }
 
 impl Read for Image<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.release_in_time();
-        if self.used >= self.buffer.len() {
-            self.fill()?;
-            if self.blocks.as_slice().is_empty() {
-                self.release();
-            }
+        if self.used < self.buffer.len() {
+            return self.buffered(out);
         }
-        let count = self.buffer.get(self.used..).unwrap_or_default().read(out)?;
-        self.used += count;
+        let count = self.next_block(out)?;
+        if self.blocks.as_slice().is_empty() {
+            self.release();
+        }
         Ok(count)
     }
 }

@@ -23,6 +23,7 @@ use crate::capture::supervise;
 use crate::collect::Progress;
 use crate::config;
 use crate::ipc::message::{BundleState, CaptureState, Stage};
+use crate::system::priority::set_idle;
 use crate::text;
 
 /// Messages of the supervising threads that may wait for the recorder.
@@ -285,6 +286,10 @@ impl Captures {
 /// The body of a supervising thread.
 fn supervised(waiting: &Waiting, key: &Key, messages: &SyncSender<Happening>, wake: &EventFd) {
     let id = waiting.work.id();
+    // A capture may hold processes: unlike recording it does not yield, and neither does the collector, which inherits it.
+    if let Err(failure) = set_idle(None, false) {
+        tracing::warn!(%id, "the capture yields to whatever else runs: {failure}");
+    }
     let tell = |happening| {
         // The recorder is gone only when the whole process ends.
         drop(messages.send(happening));

@@ -12,7 +12,7 @@ const IDLE: libc::c_int = 3 << 13;
 /// scheduler treats a cpu that runs nothing else as idle, so that whoever wakes up is there at once.
 pub fn set_idle(pid: Option<u32>, idle: bool) -> io::Result<()> {
     let pid = pid.map_or(Ok(0), libc::pid_t::try_from).map_err(io::Error::other)?;
-    // Helpers that are started meanwhile do not inherit it.
+    // Children inherit it all the same: the kernel takes back only what is above the normal. A helper says so itself.
     let policy = if idle { libc::SCHED_IDLE | libc::SCHED_RESET_ON_FORK } else { libc::SCHED_OTHER };
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel reads `parameters`, which outlives the call; 0 means the calling thread.
