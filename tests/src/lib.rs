@@ -6,6 +6,7 @@ pub mod agent;
 pub mod bench;
 pub mod bpf_stats;
 pub mod container;
+pub mod core;
 pub mod deeds;
 pub mod digest;
 pub mod drill;

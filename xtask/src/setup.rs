@@ -41,7 +41,7 @@ const fn need(purpose: For, package: &'static str, is_there: fn() -> bool) -> Ne
 }
 
 /// Debian 12 packages, and the sign by which each is known to be there already.
-const NEEDS: [Need; 24] = [
+const NEEDS: [Need; 27] = [
     need(For::Build, "gcc", || find("cc").is_some()),
     need(For::Build, "libc6-dev", || Path::new("/usr/include/stdio.h").exists()),
     need(For::World, "bubblewrap", || find("bwrap").is_some()),
@@ -49,6 +49,8 @@ const NEEDS: [Need; 24] = [
     need(For::World, "curl", || Path::new("/usr/bin/curl").exists()),
     need(For::World, "wget", || Path::new("/usr/bin/wget").exists()),
     need(For::Judges, "forensic-artifacts", || Path::new("/usr/share/artifacts/linux.yaml").exists()),
+    need(For::World, "nodejs", || Path::new("/usr/bin/node").exists()),
+    need(For::World, "age", || Path::new("/usr/bin/age").exists()),
     need(For::Judges, "zstd", || Path::new("/usr/bin/zstd").exists()),
     need(For::Judges, "gdb", || Path::new("/usr/bin/gdb").exists()),
     need(For::Judges, "openssh-client", || Path::new("/usr/bin/ssh-keygen").exists()),
@@ -75,9 +77,14 @@ const PYTHON: &str = "/usr/bin/python3";
 /// 0.11 and later want a system LLVM; 0.10.1 loads the one of the compiler.
 const BPF_LINKER: &str = "0.10.1";
 
-/// What pip installs: for what, and the program by which it is known to be there already.
-const PIP: [(For, &str, &str); 2] =
-    [(For::Judges, "bagit==1.9.0", "bagit.py"), (For::Ram, "volatility3==2.28.2", "vol")];
+/// What pip installs: for what, and the sign by which it is known to be there already.
+const PIP: [(For, &str, fn() -> bool); 4] = [
+    (For::Judges, "bagit==1.9.0", || has_python("bagit.py")),
+    (For::Ram, "volatility3==2.28.2", || has_python("vol")),
+    (For::Peers, "varc==1.0.9", has_varc),
+    // It does not say that it needs this.
+    (For::Peers, "lz4", has_varc),
+];
 
 /// Where the Python judges are installed; the worlds see it as `/out/python`.
 pub fn python() -> PathBuf {
@@ -94,9 +101,7 @@ pub fn run(purposes: &[For]) -> Result<()> {
     let linker = purposes.contains(&For::Probe) && !has_bpf_linker();
     let pip: Vec<&str> = PIP
         .iter()
-        .filter(|(purpose, _, program)| {
-            purposes.contains(purpose) && !python().join("bin").join(program).exists()
-        })
+        .filter(|(purpose, _, is_there)| purposes.contains(purpose) && !is_there())
         .map(|(_, package, _)| *package)
         .collect();
 
@@ -132,6 +137,15 @@ pub fn run(purposes: &[For]) -> Result<()> {
         command::run(command(python().join("bin/pip")).args(["install", "--quiet"]).args(pip))?;
     }
     Ok(())
+}
+
+fn has_python(program: &str) -> bool {
+    python().join("bin").join(program).exists()
+}
+
+fn has_varc() -> bool {
+    command::output(command(python().join("bin/python")).args(["-c", "import varc_core.systems.linux"]))
+        .is_ok()
 }
 
 /// The lints need parts of the toolchain that rustup installs by default, and distributions as packages of their own.

@@ -135,6 +135,12 @@ pub struct Limits {
     pub bytes: u64,
     /// Of these, bytes of process memory.
     pub memory_bytes: u64,
+    /// Bytes of memory in which the collector holds what it copied while a process stood still.
+    pub buffer_bytes: u64,
+    /// Bytes on disk, beside the bundle in the making, for what does not fit into that.
+    pub spool_bytes: u64,
+    /// Of each process, bytes of pages that are the same in their file; of the rest only the file's hash is taken.
+    pub file_page_bytes: u64,
     /// Bytes of any one file or log.
     pub file_bytes: u64,
     /// How far back the history goes into the bundle, in hours.
@@ -166,6 +172,9 @@ impl Default for Limits {
             deadline_s: 300,
             bytes: 8 << 30,
             memory_bytes: 4 << 30,
+            buffer_bytes: 160 << 20,
+            spool_bytes: 2 << 30,
+            file_page_bytes: 256 << 20,
             file_bytes: 256 << 20,
             history_hours: 24,
             freeze: Freeze::Auto,

@@ -13,6 +13,7 @@ use crate::bundle::{Attempt, Bag, Outcome, seal};
 use crate::capture::job::{self, Job};
 use crate::capture::message::{FromSeal, ToSeal};
 use crate::capture::recall::{self, Question, Recalled};
+use crate::collect::{self, Spool};
 use crate::history::compact;
 use crate::history::retain::Hold;
 use crate::history::stasher;
@@ -20,7 +21,7 @@ use crate::history::tree::{Bounds, Tree};
 use crate::ipc::Channel;
 use crate::system::{self, spawn};
 use crate::trigger::resolve;
-use crate::{collect, door, gate, guard, plan, thaw};
+use crate::{door, gate, guard, plan, thaw};
 
 /// Reading the history back may take this part of a capture's time: the living do not wait for it.
 const READ_PART: u32 = 6;
@@ -147,6 +148,7 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
     let _stash = job.places.stash.as_deref().and_then(stasher::hold);
     // A victim's memory is worth more than ours: under memory pressure the collector goes first.
     drop(std::fs::write("/proc/self/oom_score_adj", "500"));
+    let spool = Spool::in_directory(directory.as_fd(), collect::reading_threads(), job.limits.spool_bytes);
     let mut bag = Bag::create(directory, id).map_err(Error::failed)?;
     let time = Duration::from_secs(job.limits.deadline_s);
     // What will be copied has to be there then.
@@ -171,6 +173,7 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
     let plan = plan::plan(job, &tree, &targets);
     let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
     let mut context = collect::Context::new(job, &tree, &targets, plan, deadline);
+    context.spool = spool;
     collect::run(&mut context, &mut bag, &mut |progress| tell(&progress)).map_err(Error::failed)?;
     bag.finish().map_err(Error::failed)?;
     drop(window);

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::frame::Effort;
 use crate::bundle::writer::Error;
 use crate::bundle::{Attempt, Bag, Frozen, Name, Outcome};
 use crate::capture::job::Limits;
@@ -72,6 +73,7 @@ impl Miss {
 pub(super) struct Found<'s> {
     source: Box<dyn Read + 's>,
     size: u64,
+    effort: Effort,
     /// What is missing from it already.
     lack: Option<Miss>,
     /// A remark.
@@ -86,7 +88,13 @@ impl<'s> Found<'s> {
 
     /// A source of `size` bytes; one that ends earlier is reported as partial.
     pub(super) fn stream(source: impl Read + 's, size: u64) -> Self {
-        Self { source: Box::new(source), size, lack: None, note: None }
+        Self { source: Box::new(source), size, effort: Effort::Small, lack: None, note: None }
+    }
+
+    /// Compressed so that it is soon done.
+    pub(super) fn fast(mut self) -> Self {
+        self.effort = Effort::Fast;
+        self
     }
 
     pub(super) fn json<T: Serialize>(value: &T) -> Result<Self, Miss> {
@@ -166,6 +174,11 @@ impl<'a> Attempts<'a> {
     /// What is written from now on does not stay in memory.
     pub(super) fn drop_behind(&mut self) {
         self.bag.drop_behind();
+    }
+
+    /// How much process memory was made safe on the disk first, and when it was.
+    pub(super) fn safe(&self) -> Option<(u64, Instant)> {
+        self.bag.safe()
     }
 
     /// Counts bytes of process memory.
@@ -256,9 +269,9 @@ impl<'a> Attempts<'a> {
     }
 
     fn add(&mut self, attempt: &mut Attempt, name: &Name, found: Found<'_>) -> Result<bool, Error> {
-        let Found { source, size, lack, note } = found;
+        let Found { source, size, effort, lack, note } = found;
         let mut source = Timed { source, deadline: self.room.deadline };
-        let added = match self.bag.stream(name, size, &mut source) {
+        let added = match self.bag.stream_with(name, size, &mut source, effort) {
             Ok(added) => added,
             // One thing twice is a fault of ours or a trick of theirs; it must not end the capture.
             Err(error @ (Error::Twice(_) | Error::BadName(_) | Error::Full)) => {

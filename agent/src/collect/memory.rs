@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use nix::unistd::{SysconfVar, sysconf};
@@ -9,16 +10,21 @@ use serde::Serialize;
 
 use super::Context;
 use super::attempts::{Attempts, Found, Miss};
-use super::core::{Subject, head};
+use super::backing::{self, Backing};
+use super::core::{Machine, Subject, head};
 use super::exe::MOUNTINFO_MAX;
 use super::file::Remote;
 use super::freeze::{Freezer, Look, Lot, Smear, Stop, lots};
 use super::image::{Image, Reading};
 use super::procdir::ProcDir;
-use super::segments::{Hole, Selection, hexadecimal, select};
+use super::segments::{Choice, Hole, IN_FILE, SEGMENTS_MAX, Selection, hexadecimal, select};
+use super::snapshot::{self, Store};
+use super::source::Source;
+use super::spool::Spool;
 use super::system::pagemap::{self, PageRun};
 use crate::bundle::writer::Error;
 use crate::bundle::{Frozen, Method, Name, Outcome};
+use crate::capture::job::Limits;
 use crate::plan::InScope;
 use crate::proc::{Mapping, Status, device_memory, mappings, mounts};
 use crate::text::Bytes;
@@ -27,12 +33,13 @@ use crate::text::Bytes;
 const MAPS_MAX: u64 = 32 << 20;
 const SMAPS_MAX: u64 = 128 << 20;
 const TEXT_MAX: u64 = 4 << 20;
+const STATM_MAX: u64 = 256;
 
 /// Runs of present pages of one process; more are a hole.
-const RUNS_MAX: usize = 1 << 20;
+const RUNS_MAX: usize = SEGMENTS_MAX;
 
 /// Room for headers and notes, beside the pages.
-const HEAD_ROOM: u64 = 16 << 20;
+const HEAD_ROOM: u64 = 32 << 20;
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let scope: Vec<InScope> = context.plan.scope.iter().filter(|one| one.core).cloned().collect();
@@ -70,6 +77,9 @@ struct Report {
     not_stopped: Vec<(u32, String)>,
     threads: usize,
     reading: Reading,
+    /// When the first of it was on the disk, counted from when the process was asked to stop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    safe: Option<Safe>,
     segments: usize,
     mappings: Vec<Row>,
     /// Chosen not to be read, and why.
@@ -80,6 +90,17 @@ struct Report {
     /// A remark on how it was held.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// The files of pages that were left out because they are the same there.
+    files: Vec<Backing>,
+    #[serde(skip)]
+    left_out: Vec<Mapping>,
+}
+
+/// So many bytes were written and synchronised, whatever happened afterwards.
+#[derive(Debug, Serialize)]
+struct Safe {
+    bytes: u64,
+    after_us: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,7 +131,9 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
     let report = RefCell::new(Report::default());
     let reading = RefCell::new(Reading::default());
     let name = Name::data(&["process", &short, "core"]);
-    let (since, freezer) = (Timestamp::now(), &mut context.freezer);
+    let (since, begun, was_safe) = (Timestamp::now(), Instant::now(), attempts.safe().is_some());
+    let Context { plan, spool, freezer, .. } = &mut *context;
+    let means = (&plan.limits, &*spool);
     let before = Look::at(&dir);
     attempts.hold(short.clone());
     let taken = attempts.take_and_judge(
@@ -118,12 +141,16 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
         &name,
         |room| {
             let budget = room.memory.min(room.bytes.saturating_sub(HEAD_ROOM));
-            core(&dir, budget, &mut *freezer, &report, &reading)
+            core(&dir, budget, means, &mut *freezer, &report, &reading)
         },
         || Some(judge(&reading.borrow(), &mut report.borrow_mut(), &before, &dir)),
     )?;
     let mut report = report.into_inner();
     report.reading = reading.into_inner();
+    report.safe = attempts.safe().filter(|_| !was_safe).map(|(bytes, at)| {
+        let after = at.saturating_duration_since(begun);
+        Safe { bytes, after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX) }
+    });
     if report.stopped > 0 {
         let frozen = Frozen {
             processes: vec![one.id],
@@ -141,6 +168,7 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
     }
     if taken {
         attempts.spend_memory(report.reading.read);
+        report.files = backing::files(&dir, &report.left_out, &Remote::default(), attempts.room());
         let name = Name::data(&["process", &short, "core.json"]);
         attempts.take(format!("{short} memory report"), &name, |_| Found::json(&report))?;
     }
@@ -167,6 +195,7 @@ fn judge(reading: &Reading, report: &mut Report, before: &Look, dir: &ProcDir) -
 fn core<'r>(
     dir: &ProcDir,
     budget: u64,
+    (limits, spool): (&Limits, &Spool),
     freezer: &mut Freezer,
     report: &RefCell<Report>,
     reading: &'r RefCell<Reading>,
@@ -181,10 +210,12 @@ fn core<'r>(
     let (auxv, _) = dir.text("auxv", TEXT_MAX)?;
     let (command_line, _) = dir.text("cmdline", TEXT_MAX)?;
     let forbidden = Forbidden::of(dir);
+    let mut store = Store::prepare(resident(dir, page).min(budget), limits.buffer_bytes, spool);
 
     let stop = freezer.stop(dir);
     // After the stop: what is opened before would stay with the program that an exec replaced.
     let (mem, pages) = (open("mem")?, open("pagemap")?);
+    let source = Source::new(mem, usize::try_from(page).unwrap_or(4096));
     let (maps, cut) = dir.text("maps", MAPS_MAX)?;
     dir.check()?;
     let mappings = mappings(&maps);
@@ -193,32 +224,72 @@ fn core<'r>(
     }
     let mut holes = Vec::new();
     let present = present(&pages, page, &mappings, &forbidden, &mut holes);
-    let Selection { segments, holes: over, bytes } = select(&present, page, budget);
+    let machine = Machine::OURS;
+    let mut stacks: Vec<u64> =
+        stop.threads.iter().filter_map(|thread| thread.stack_pointer(machine)).collect();
+    stacks.sort_unstable();
+    let choice = Choice { page, budget, file_pages: limits.file_page_bytes, stacks: &stacks };
+    let Selection { segments, holes: over, bytes } = select(&present, choice);
     holes.extend(over);
+    let mut blocks = snapshot::blocks(&segments);
+    let threads = stop.threads.clone();
+    let lack = lack(&stop, &holes, cut);
+    report.borrow_mut().held_by(&stop);
+    let mut stop = Some(stop);
+    if !store.is_empty() {
+        let until = stop.as_ref().map_or(Instant::now(), |stop| stop.until);
+        let copied = store.copy(&mut blocks, &source, until);
+        let mut reading = reading.borrow_mut();
+        if let Some(stop) = stop.take() {
+            reading.release(stop);
+        }
+        reading.copied(copied);
+    }
     let subject = Subject {
+        machine,
         stat: &dir.stat,
         uid: status.uids[1],
         gid: status.gids[1],
         command_line: &command_line,
         auxv: &auxv,
         mappings: &mappings,
-        threads: &stop.threads,
+        threads: &threads,
         page,
     };
     let head = head(&subject, &segments);
-    let lack = lack(&stop, &holes, cut);
     let mut report = report.borrow_mut();
-    report.stopped = stop.len();
-    report.method = stop.method;
-    report.note.clone_from(&stop.note);
-    report.threads = stop.threads.len();
-    report.not_stopped.clone_from(&stop.refused);
     report.segments = segments.len();
     report.mappings = present.iter().map(|(mapping, runs)| row(mapping, runs)).collect();
+    let left_out = holes.iter().filter(|hole| hole.why == IN_FILE);
+    report.left_out = left_out.filter_map(|hole| containing(&mappings, hole.start).cloned()).collect();
     report.holes = holes;
     let size = u64::try_from(head.len()).unwrap_or(u64::MAX).saturating_add(bytes);
-    let image = Image::new(head, &segments, mem, page, stop, reading);
-    Ok(Found::stream(image, size).lacking(lack))
+    let image = Image::new(head, blocks, store, source, stop, reading);
+    Ok(Found::stream(image, size).fast().lacking(lack))
+}
+
+impl Report {
+    fn held_by(&mut self, stop: &Stop) {
+        self.stopped = stop.len();
+        self.method = stop.method;
+        self.note.clone_from(&stop.note);
+        self.threads = stop.threads.len();
+        self.not_stopped.clone_from(&stop.refused);
+    }
+}
+
+/// The mapping that holds an address; they are in order.
+fn containing(mappings: &[Mapping], address: u64) -> Option<&Mapping> {
+    let after = mappings.partition_point(|mapping| mapping.start <= address);
+    mappings.get(after.checked_sub(1)?).filter(|mapping| address < mapping.end)
+}
+
+/// About as many bytes as the process has in memory: the second number of `statm`, in pages.
+fn resident(dir: &ProcDir, page: u64) -> u64 {
+    let (text, _) = dir.text("statm", STATM_MAX).unwrap_or_default();
+    let mut numbers =
+        text.split(|byte| *byte == b' ').map(|number| str::from_utf8(number).ok()?.parse::<u64>().ok());
+    numbers.nth(1).flatten().unwrap_or(0).saturating_mul(page)
 }
 
 fn lack(stop: &Stop, holes: &[Hole], cut: Option<Miss>) -> Option<Miss> {

@@ -15,6 +15,7 @@ use crate::system::process as system;
 mod attempts;
 mod code;
 mod content;
+mod backing;
 mod core;
 mod deleted;
 mod descriptors;
@@ -42,6 +43,9 @@ mod process;
 mod ram;
 mod segments;
 mod sparse;
+mod snapshot;
+mod source;
+mod spool;
 mod stash;
 mod symbols;
 mod tree;
@@ -54,6 +58,8 @@ use attempts::Attempts;
 pub use attempts::Progress;
 use freeze::Freezer;
 use pinned::Pinned;
+pub use snapshot::threads as reading_threads;
+pub use spool::Spool;
 
 /// What a collection works with.
 #[derive(Debug)]
@@ -74,6 +80,8 @@ pub struct Context<'a> {
     freezer: Freezer,
     /// The processes, each opened once.
     pinned: Pinned,
+    /// Room on disk for what is copied while a process stands still.
+    pub spool: Spool,
     /// What each socket is, by inode number, once the network was looked at.
     sockets: HashMap<u64, String>,
     /// Files of the host that are in the bag, by path.
@@ -109,6 +117,7 @@ impl<'a> Context<'a> {
             copied: BTreeSet::new(),
             taken: HashMap::new(),
             deleted: None,
+            spool: Spool::default(),
         }
     }
 }

@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Held, STOP_MAX};
-use crate::collect::core::{REGISTERS, Thread};
+use crate::collect::core::{Machine, Thread};
 use crate::collect::procdir::ProcDir;
 use crate::collect::system::ptrace::{self, Answer, Regset};
 use crate::guard::Guard;
@@ -177,7 +177,7 @@ impl Holder {
             let read = |set| ptrace::registers(*tid, set);
             let (mut registers, mut float) = (Vec::new(), Vec::new());
             match read(Regset::General) {
-                Ok(bytes) if bytes.len() == REGISTERS => {
+                Ok(bytes) if bytes.len() == Machine::OURS.registers() => {
                     registers = bytes;
                     float = read(Regset::Float).unwrap_or_default();
                 }
