@@ -58,12 +58,12 @@ pub enum Step {
     Process,
     /// Executables of living processes.
     Exe,
-    /// The files behind executable memory, and where memory is not what they are.
-    Code,
     /// Executables the recorder kept.
     Stash,
     /// Process memory.
     Memory,
+    /// The files behind executable memory, and where memory is not what they are.
+    Code,
     /// Hidden files, deleted-but-open files.
     Hidden,
     /// Logs, logins, shell histories.
@@ -79,9 +79,9 @@ pub const STEPS: [Step; 11] = [
     Step::Network,
     Step::Process,
     Step::Exe,
-    Step::Code,
     Step::Stash,
     Step::Memory,
+    Step::Code,
     Step::Hidden,
     Step::Log,
     Step::Kernel,
