@@ -41,7 +41,7 @@ const fn need(purpose: For, package: &'static str, is_there: fn() -> bool) -> Ne
 }
 
 /// Debian 12 packages, and the sign by which each is known to be there already.
-const NEEDS: [Need; 27] = [
+const NEEDS: &[Need] = &[
     need(For::Build, "gcc", || find("cc").is_some()),
     need(For::Build, "libc6-dev", || Path::new("/usr/include/stdio.h").exists()),
     need(For::World, "bubblewrap", || find("bwrap").is_some()),
@@ -62,6 +62,7 @@ const NEEDS: [Need; 27] = [
     need(For::Vm, "debian-archive-keyring", || Path::new(apt::KEYRING).exists()),
     need(For::Ram, "python3", || Path::new(PYTHON).exists()),
     need(For::Ram, "python3-venv", || apt::is_installed("python3-venv")),
+    need(For::Ram, "xz-utils", || find("xz").is_some()),
     need(For::Ram, "e2fsprogs", || Path::new("/usr/sbin/mke2fs").exists()),
     need(For::Ram, "libsnappy1v5", || apt::is_installed("libsnappy1v5")),
     need(For::Probe, "rustc-web", || apt::is_installed("rustc-web") && compiles_the_probe()),

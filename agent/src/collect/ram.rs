@@ -4,6 +4,7 @@
 //! What is not in it, and what stands for pages that could not be read, is told in `ram.json`.
 
 use std::cell::RefCell;
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -25,6 +26,7 @@ mod machine;
 mod pages;
 mod source;
 
+use avml::Block;
 use layout::{Hole, Layout, Span, layout};
 pub(super) use machine::Machine;
 use pages::{Pages, Unread};
@@ -32,6 +34,7 @@ pub(super) use source::Source;
 
 /// The memory of one part of an image in LiME's format.
 const PART: u64 = 1 << 30;
+const LATE: &str = "the capture's time was over";
 /// Room for headers and reports, beside the memory.
 const ROOM: u64 = 256 << 20;
 
@@ -121,10 +124,12 @@ struct Image<'s> {
     unread: RefCell<Unread>,
     parts: Vec<Part>,
     zeros: Vec<Span>,
-    /// Of AVML, what is there and what is made of it: the same memory for all, so that no copies of what was read lie about
-    /// in what is still to be read.
+    /// What was to be a part.
+    failed: Vec<Hole>,
+    /// Of AVML, what was read, and the block that was begun; what could not be read before it.
     bytes: Vec<u8>,
-    block: Vec<u8>,
+    block: Block,
+    before_block: u64,
 }
 
 fn image(
@@ -135,7 +140,7 @@ fn image(
     attempts: &mut Attempts<'_>,
 ) -> Result<(), Error> {
     let began = Clocks::now();
-    let most = if format == Ram::Avml { avml::BLOCK } else { PART };
+    let most = if format == Ram::Avml { avml::PIECE } else { PART };
     let Layout { parts, mut holes } = layout(&machine.ram, source.readable().as_deref(), most, budget);
     attempts.expect(parts.len().saturating_add(1));
     let read = |at: u64, buffer: &mut [u8]| source.read(at, buffer);
@@ -144,25 +149,26 @@ fn image(
         unread: RefCell::default(),
         parts: Vec::new(),
         zeros: Vec::new(),
+        failed: Vec::new(),
         bytes: Vec::new(),
-        block: Vec::new(),
+        block: Block::default(),
+        before_block: 0,
     };
     let mut parts = parts.into_iter();
     for part in parts.by_ref() {
         if attempts.late() {
-            holes.push(Hole::new(part, "the capture's time was over"));
+            holes.push(Hole::new(part, LATE));
             break;
         }
-        let taken = if format == Ram::Avml {
-            image.avml(part.clone(), attempts)?
+        if format == Ram::Avml {
+            image.avml(part, attempts)?;
         } else {
-            image.lime(part.clone(), attempts)?
-        };
-        if !taken {
-            holes.push(Hole::new(part, "its attempt failed"));
+            image.lime(part, attempts)?;
         }
     }
-    holes.extend(parts.map(|part| Hole::new(part, "the capture's time was over")));
+    image.end_block(attempts)?;
+    holes.extend(parts.map(|part| Hole::new(part, LATE)));
+    holes.append(&mut image.failed);
     let Unread { holes: unread, bytes: unread_bytes, unlisted } = image.unread.into_inner();
     let report = Report {
         way: source.way(),
@@ -200,47 +206,68 @@ fn lack(report: &Report) -> Option<Miss> {
 }
 
 impl Image<'_> {
-    fn lime(&mut self, range: Range<u64>, attempts: &mut Attempts<'_>) -> Result<bool, Error> {
+    fn lime(&mut self, range: Range<u64>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
         let before = self.unread.borrow().bytes;
         let Self { pages, unread, .. } = &*self;
         let name = name(&range, "lime");
-        let taken = attempts.take_and_judge(
-            subject(&range),
-            &name,
-            |_| {
-                let (size, part) = lime::Part::new(range.clone(), *pages, unread);
-                Ok(Found::stream(part, size))
-            },
-            || unread.borrow().since(before),
-        )?;
-        if taken {
-            self.parts.push(Part { span: range.into(), artifact: name });
-        }
-        Ok(taken)
-    }
-
-    fn avml(&mut self, range: Range<u64>, attempts: &mut Attempts<'_>) -> Result<bool, Error> {
-        let before = self.unread.borrow().bytes;
-        let Self { pages, unread, bytes, block, .. } = self;
-        bytes.resize(usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0), 0);
-        pages.fill(range.start, bytes, &mut unread.borrow_mut());
-        let encoded = avml::encode(&range, bytes, block);
-        if matches!(encoded, Ok(false)) && unread.borrow().bytes == before {
-            self.zeros.push(range.into());
-            return Ok(true);
-        }
-        let name = name(&range, "avml");
-        let found = || match encoded {
-            Ok(true) => Ok(Found::stream(&block[..], u64::try_from(block.len()).unwrap_or(u64::MAX))),
-            Ok(false) => Err(Miss::refused("nothing of it could be read")),
-            Err(error) => Err(Miss::at("compress", &error)),
+        let find = || {
+            let (size, part) = lime::Part::new(range.clone(), *pages, unread);
+            Ok(Found::stream(part, size))
         };
         let judge = || unread.borrow().since(before);
-        let taken = attempts.take_and_judge(subject(&range), &name, |_| found(), judge)?;
-        if taken {
-            self.parts.push(Part { span: range.into(), artifact: name });
+        let taken = attempts.take_and_judge(subject(&range), &name, |_| find(), judge)?;
+        self.ended(range, name, taken);
+        Ok(())
+    }
+
+    fn avml(&mut self, range: Range<u64>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+        if self.block.range().end != range.start {
+            self.end_block(attempts)?;
         }
-        Ok(taken)
+        let Self { pages, unread, bytes, block, .. } = self;
+        let before = unread.borrow().bytes;
+        bytes.resize(usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0), 0);
+        pages.fill(range.start, bytes, &mut unread.borrow_mut());
+        if block.is_empty() {
+            if avml::is_zero(bytes) && unread.borrow().bytes == before {
+                self.zeros.push(range.into());
+                return Ok(());
+            }
+            self.before_block = before;
+        }
+        if let Err(error) = block.add(&range, bytes) {
+            self.failed.push(Hole::new(range, format!("compress: {error}")));
+            block.clear();
+        }
+        if self.block.is_enough() { self.end_block(attempts) } else { Ok(()) }
+    }
+
+    /// Puts the block that was begun into the bag.
+    fn end_block(&mut self, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let range = self.block.range().clone();
+        let (name, before) = (name(&range, "avml"), self.before_block);
+        let (head, frames, length) = self.block.parts();
+        let size = [head.len(), frames.len(), length.len()].iter().sum::<usize>();
+        let find = || {
+            let source = head.as_slice().chain(frames).chain(length.as_slice());
+            Ok(Found::stream(source, u64::try_from(size).unwrap_or(u64::MAX)))
+        };
+        let judge = || self.unread.borrow().since(before);
+        let taken = attempts.take_and_judge(subject(&range), &name, |_| find(), judge)?;
+        self.block.clear();
+        self.ended(range, name, taken);
+        Ok(())
+    }
+
+    fn ended(&mut self, range: Range<u64>, artifact: Name, taken: bool) {
+        if taken {
+            self.parts.push(Part { span: range.into(), artifact });
+        } else {
+            self.failed.push(Hole::new(range, "its attempt failed"));
+        }
     }
 }
 

@@ -27,16 +27,13 @@ pub struct Package {
 }
 
 impl Package {
-    /// Those of the modules `names` that the kernel does not have built in, in this order.
+    /// Those of the modules `names` that the kernel does not have built in, in this order; some are packed by xz.
     pub fn modules(&self, names: &[&str]) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        for name in names {
-            let file = format!("{name}.ko");
-            found.extend(find(&self.folder, &|path| {
-                path.file_name().is_some_and(|name| name == file.as_str())
-            }));
-        }
-        found
+        let is = |path: &Path, name: &str| {
+            let rest = path.file_name().and_then(|file| file.as_bytes().strip_prefix(name.as_bytes()));
+            matches!(rest, Some(b".ko" | b".ko.xz"))
+        };
+        names.iter().filter_map(|name| find(&self.folder, &|path| is(path, name))).collect()
     }
 
     /// What it was built with; its name ends with the kernel's release.

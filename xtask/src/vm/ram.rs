@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::kernels::Kernel;
+use super::kernels::{Kernel, Package};
 use super::qemu::{self, Machine};
 use crate::command::{command, output, run as run_command, workspace};
 use crate::setup::python;
@@ -43,7 +43,7 @@ pub fn run(kernel: &Kernel, binaries: &Path) -> Result<()> {
     }
     fs::create_dir_all(&folder)?;
     let package = kernel.package()?;
-    let initramfs = super::initramfs("ram", binaries, &inside(&package)?)?;
+    let initramfs = super::initramfs("ram", binaries, &inside(&package, &folder)?)?;
     let disk = folder.join("disk");
     File::create(&disk)?.set_len(DISK_BYTES)?;
     run_command(command("/usr/sbin/mke2fs").args(["-q", "-t", "ext4"]).arg(&disk))?;
@@ -64,10 +64,18 @@ pub fn run(kernel: &Kernel, binaries: &Path) -> Result<()> {
 }
 
 /// The modules, numbered in their order, and the kernel's configuration.
-fn inside(package: &super::kernels::Package) -> Result<Vec<(String, PathBuf)>> {
+fn inside(package: &Package, folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();
-    for (number, module) in package.modules(&MODULES).into_iter().enumerate() {
-        files.push((format!("modules/{number}.ko"), module));
+    for (number, mut module) in package.modules(&MODULES).into_iter().enumerate() {
+        let name = format!("{number}.ko");
+        if module.extension().is_some_and(|kind| kind == "xz") {
+            let plain = folder.join(&name);
+            let mut unpack = command("xz");
+            unpack.args(["--decompress", "--stdout"]).arg(&module).stdout(File::create(&plain)?);
+            run_command(&mut unpack)?;
+            module = plain;
+        }
+        files.push((format!("modules/{name}"), module));
     }
     let configuration = package.configuration()?;
     let name = configuration.file_name().unwrap_or_default().to_string_lossy().into_owned();
