@@ -29,7 +29,7 @@ fn of_compiled_programs() {
         ] {
             let program = compile(name, flags)?;
             let mut target = Target::start(Command::new(&program).arg(threads))?;
-            let hidden = u64::from_str_radix(target.line.trim().trim_start_matches("0x"), 16)?;
+            let (hidden, _) = target.addresses()?;
             let cores = target.cores()?;
             let known = cores.are_the_same(&program).context(name)?;
             ensure!(known == threads.parse::<usize>()?, "{name}: {known} threads, and there were {threads}");
@@ -43,6 +43,23 @@ fn of_compiled_programs() {
                 "{name}: {waiting} wait in the named frame:\n{said}"
             );
         }
+        Ok(())
+    });
+}
+
+/// Their number does not fit into the header.
+#[test]
+fn of_seventy_thousand_islands() {
+    world::inside("of_seventy_thousand_islands", || {
+        let program = compile("islands", &["-g", "-pthread"])?;
+        let mut target = Target::start(Command::new(&program).args(["1", "70000"]))?;
+        let (_, sea) = target.addresses()?;
+        let path = target.core()?;
+        let core = Core::open(&path)?;
+        ensure!(core.segments > 70_000, "{} segments", core.segments);
+        let last = sea + (69_999 << 17);
+        let said = gdb(&program, &path, &[&format!("x/s {last:#x}"), "bt"])?;
+        ensure!(said.contains("\"island 69999\"") && said.contains("main (argc"), "{said}");
         Ok(())
     });
 }
@@ -92,8 +109,8 @@ fn compile(name: &str, flags: &[&str]) -> Result<PathBuf> {
     let (source, program) = (Path::new("/tmp/cored.c"), Path::new("/tmp").join(name));
     fs::write(source, include_str!("../fixtures/cored.c"))?;
     let status =
-        Command::new("cc").args(flags).arg("-o").arg(&program).arg(source).status().context("start cc")?;
-    ensure!(status.success(), "cc failed for {name}");
+        Command::new("gcc").args(flags).arg("-o").arg(&program).arg(source).status().context("start gcc")?;
+    ensure!(status.success(), "gcc failed for {name}");
     Ok(program)
 }
 
@@ -111,6 +128,8 @@ struct Cores {
     their_path: PathBuf,
     /// Its mapped files: from, to, offset, path.
     files: Vec<(u64, u64, u64, String)>,
+    /// The process's own, which still stands.
+    memory: File,
 }
 
 impl Target {
@@ -122,8 +141,15 @@ impl Target {
         Ok(Self { child, line })
     }
 
-    /// Stops it as a job is stopped, takes both cores, and makes sure that it still stands.
-    fn cores(&mut self) -> Result<Cores> {
+    /// What the fixture says: where the hidden page is, and the sea of islands.
+    fn addresses(&self) -> Result<(u64, u64)> {
+        let (hidden, sea) = self.line.trim().split_once(' ').with_context(|| self.line.clone())?;
+        let hexadecimal = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16);
+        Ok((hexadecimal(hidden)?, hexadecimal(sea).unwrap_or_default()))
+    }
+
+    /// Stops it as a job is stopped, takes our core, and makes sure that it still stands.
+    fn core(&mut self) -> Result<PathBuf> {
         let pid = self.child.id();
         kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGSTOP)?;
         wait::until("all threads to stop", PATIENCE, || Ok(stopped(pid)?.then_some(())))?;
@@ -141,14 +167,27 @@ impl Target {
         let bag = Bag::extract(&bundle, &folder)?;
         fs::remove_file(bundle)?;
         let seen = Seen::of(pid)?;
-        let path = bag.file(&format!("data/process/{pid}-{}/core", seen.start));
+        Ok(bag.file(&format!("data/process/{pid}-{}/core", seen.start)))
+    }
+
+    /// Both cores; ours first, as gcore touches what was never touched.
+    fn cores(&mut self) -> Result<Cores> {
+        let (pid, path) = (self.child.id(), self.core()?);
         let prefix = Path::new(OUT).join("theirs");
         let output =
             Command::new("gcore").arg("-o").arg(&prefix).arg(pid.to_string()).output().context("gcore")?;
         let their_path = PathBuf::from(format!("{}.{pid}", prefix.display()));
         ensure!(their_path.exists(), "gcore: {}", String::from_utf8_lossy(&output.stderr));
         let files = files(&fs::read_to_string(format!("/proc/{pid}/maps"))?);
-        Ok(Cores { ours: Core::open(&path)?, path, theirs: Core::open(&their_path)?, their_path, files })
+        let memory = File::open(format!("/proc/{pid}/mem"))?;
+        Ok(Cores {
+            ours: Core::open(&path)?,
+            path,
+            theirs: Core::open(&their_path)?,
+            their_path,
+            files,
+            memory,
+        })
     }
 }
 
@@ -208,6 +247,11 @@ impl Cores {
                     of_files += 1;
                 }
             }
+        }
+        for address in self.ours.addresses() {
+            let mut now = [0; PAGE];
+            self.memory.read_exact_at(&mut now, address).with_context(|| format!("read {address:#x}"))?;
+            ensure!(self.ours.page(address)? == Some(now), "the page at {address:#x} is not what it is");
         }
         println!(
             "{} of our {} pages are gcore's too; of its {} pages {untouched} were never touched, {of_files} are in files",
