@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -118,6 +118,8 @@ fn compile(name: &str, flags: &[&str]) -> Result<PathBuf> {
 struct Target {
     child: Child,
     line: String,
+    /// What it says later has to go somewhere.
+    _output: BufReader<ChildStdout>,
 }
 
 /// Both cores of one stopped process.
@@ -137,8 +139,11 @@ impl Target {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start the target")?;
         let mut line = String::new();
-        BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line)?;
-        Ok(Self { child, line })
+        let mut output = BufReader::new(child.stdout.take().context("no stdout")?);
+        output.read_line(&mut line)?;
+        // A thread that has not run yet has a stack that was never touched: gcore's core has zeros there, ours has nothing.
+        wait::until("all threads to sleep", PATIENCE, || Ok(all_are(child.id(), 'S')?.then_some(())))?;
+        Ok(Self { child, line, _output: output })
     }
 
     /// What the fixture says: where the hidden page is, and the sea of islands.
@@ -152,7 +157,7 @@ impl Target {
     fn core(&mut self) -> Result<PathBuf> {
         let pid = self.child.id();
         kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGSTOP)?;
-        wait::until("all threads to stop", PATIENCE, || Ok(stopped(pid)?.then_some(())))?;
+        wait::until("all threads to stop", PATIENCE, || Ok(all_are(pid, 'T')?.then_some(())))?;
         // Not the files of the whole world: they are another test's.
         fs::create_dir_all("/etc/afterimage")?;
         fs::write("/etc/afterimage/afterimage.toml", "[paths]\nroot = \"/srv\"\n")?;
@@ -162,7 +167,7 @@ impl Target {
         )?;
         let answer: serde_json::Value = serde_json::from_slice(&answer)?;
         let bundle = PathBuf::from(answer["file"].as_str().context("no file")?);
-        ensure!(stopped(pid)?, "the capture let it run");
+        ensure!(all_are(pid, 'T')?, "the capture let it run");
         let folder = Path::new("/var/tmp").join(pid.to_string());
         let bag = Bag::extract(&bundle, &folder)?;
         fs::remove_file(bundle)?;
@@ -198,10 +203,11 @@ impl Drop for Target {
     }
 }
 
-fn stopped(pid: u32) -> Result<bool> {
+/// Whether that is the state of all threads.
+fn all_are(pid: u32, state: char) -> Result<bool> {
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let stat = fs::read_to_string(task?.path().join("stat"))?;
-        if !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+        if !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(state)) {
             return Ok(false);
         }
     }
@@ -226,7 +232,14 @@ impl Cores {
     fn are_the_same(&self, program: &Path) -> Result<usize> {
         let ask = |core: &Path| anyhow::Ok(frames(&gdb(program, core, &["thread apply all bt"])?));
         let (ours, theirs) = (ask(&self.path)?, ask(&self.their_path)?);
-        ensure!(ours == theirs, "back-traces differ: {ours:#?}\ngcore's: {theirs:#?}");
+        for (thread, frames) in &theirs {
+            ensure!(
+                ours.get(thread) == Some(frames),
+                "thread {thread}: {:#?}\ngcore's: {frames:#?}",
+                ours.get(thread)
+            );
+        }
+        ensure!(ours.len() == theirs.len(), "{} threads, and gcore's {}", ours.len(), theirs.len());
         self.pages()?;
         Ok(ours.len())
     }
