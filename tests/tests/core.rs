@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -29,7 +29,7 @@ fn of_compiled_programs() {
         ] {
             let program = compile(name, flags)?;
             let mut target = Target::start(Command::new(&program).arg(threads))?;
-            let hidden = u64::from_str_radix(target.line.trim().trim_start_matches("0x"), 16)?;
+            let (hidden, _) = target.addresses()?;
             let cores = target.cores()?;
             let known = cores.are_the_same(&program).context(name)?;
             ensure!(known == threads.parse::<usize>()?, "{name}: {known} threads, and there were {threads}");
@@ -43,6 +43,23 @@ fn of_compiled_programs() {
                 "{name}: {waiting} wait in the named frame:\n{said}"
             );
         }
+        Ok(())
+    });
+}
+
+/// Their number does not fit into the header.
+#[test]
+fn of_seventy_thousand_islands() {
+    world::inside("of_seventy_thousand_islands", || {
+        let program = compile("islands", &["-g", "-pthread"])?;
+        let mut target = Target::start(Command::new(&program).args(["1", "70000"]))?;
+        let (_, sea) = target.addresses()?;
+        let path = target.core()?;
+        let core = Core::open(&path)?;
+        ensure!(core.segments > 70_000, "{} segments", core.segments);
+        let last = sea + (69_999 << 17);
+        let said = gdb(&program, &path, &[&format!("x/s {last:#x}"), "bt"])?;
+        ensure!(said.contains("\"island 69999\"") && said.contains("main (argc"), "{said}");
         Ok(())
     });
 }
@@ -92,8 +109,8 @@ fn compile(name: &str, flags: &[&str]) -> Result<PathBuf> {
     let (source, program) = (Path::new("/tmp/cored.c"), Path::new("/tmp").join(name));
     fs::write(source, include_str!("../fixtures/cored.c"))?;
     let status =
-        Command::new("cc").args(flags).arg("-o").arg(&program).arg(source).status().context("start cc")?;
-    ensure!(status.success(), "cc failed for {name}");
+        Command::new("gcc").args(flags).arg("-o").arg(&program).arg(source).status().context("start gcc")?;
+    ensure!(status.success(), "gcc failed for {name}");
     Ok(program)
 }
 
@@ -101,6 +118,8 @@ fn compile(name: &str, flags: &[&str]) -> Result<PathBuf> {
 struct Target {
     child: Child,
     line: String,
+    /// What it says later has to go somewhere.
+    _output: BufReader<ChildStdout>,
 }
 
 /// Both cores of one stopped process.
@@ -111,6 +130,8 @@ struct Cores {
     their_path: PathBuf,
     /// Its mapped files: from, to, offset, path.
     files: Vec<(u64, u64, u64, String)>,
+    /// The process's own, which still stands.
+    memory: File,
 }
 
 impl Target {
@@ -118,15 +139,25 @@ impl Target {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start the target")?;
         let mut line = String::new();
-        BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line)?;
-        Ok(Self { child, line })
+        let mut output = BufReader::new(child.stdout.take().context("no stdout")?);
+        output.read_line(&mut line)?;
+        // A thread that has not run yet has a stack that was never touched: gcore's core has zeros there, ours has nothing.
+        wait::until("all threads to sleep", PATIENCE, || Ok(all_are(child.id(), 'S')?.then_some(())))?;
+        Ok(Self { child, line, _output: output })
     }
 
-    /// Stops it as a job is stopped, takes both cores, and makes sure that it still stands.
-    fn cores(&mut self) -> Result<Cores> {
+    /// What the fixture says: where the hidden page is, and the sea of islands.
+    fn addresses(&self) -> Result<(u64, u64)> {
+        let (hidden, sea) = self.line.trim().split_once(' ').with_context(|| self.line.clone())?;
+        let hexadecimal = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16);
+        Ok((hexadecimal(hidden)?, hexadecimal(sea).unwrap_or_default()))
+    }
+
+    /// Stops it as a job is stopped, takes our core, and makes sure that it still stands.
+    fn core(&mut self) -> Result<PathBuf> {
         let pid = self.child.id();
         kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGSTOP)?;
-        wait::until("all threads to stop", PATIENCE, || Ok(stopped(pid)?.then_some(())))?;
+        wait::until("all threads to stop", PATIENCE, || Ok(all_are(pid, 'T')?.then_some(())))?;
         // Not the files of the whole world: they are another test's.
         fs::create_dir_all("/etc/afterimage")?;
         fs::write("/etc/afterimage/afterimage.toml", "[paths]\nroot = \"/srv\"\n")?;
@@ -136,19 +167,32 @@ impl Target {
         )?;
         let answer: serde_json::Value = serde_json::from_slice(&answer)?;
         let bundle = PathBuf::from(answer["file"].as_str().context("no file")?);
-        ensure!(stopped(pid)?, "the capture let it run");
+        ensure!(all_are(pid, 'T')?, "the capture let it run");
         let folder = Path::new("/var/tmp").join(pid.to_string());
         let bag = Bag::extract(&bundle, &folder)?;
         fs::remove_file(bundle)?;
         let seen = Seen::of(pid)?;
-        let path = bag.file(&format!("data/process/{pid}-{}/core", seen.start));
+        Ok(bag.file(&format!("data/process/{pid}-{}/core", seen.start)))
+    }
+
+    /// Both cores; ours first, as gcore touches what was never touched.
+    fn cores(&mut self) -> Result<Cores> {
+        let (pid, path) = (self.child.id(), self.core()?);
         let prefix = Path::new(OUT).join("theirs");
         let output =
             Command::new("gcore").arg("-o").arg(&prefix).arg(pid.to_string()).output().context("gcore")?;
         let their_path = PathBuf::from(format!("{}.{pid}", prefix.display()));
         ensure!(their_path.exists(), "gcore: {}", String::from_utf8_lossy(&output.stderr));
         let files = files(&fs::read_to_string(format!("/proc/{pid}/maps"))?);
-        Ok(Cores { ours: Core::open(&path)?, path, theirs: Core::open(&their_path)?, their_path, files })
+        let memory = File::open(format!("/proc/{pid}/mem"))?;
+        Ok(Cores {
+            ours: Core::open(&path)?,
+            path,
+            theirs: Core::open(&their_path)?,
+            their_path,
+            files,
+            memory,
+        })
     }
 }
 
@@ -159,10 +203,11 @@ impl Drop for Target {
     }
 }
 
-fn stopped(pid: u32) -> Result<bool> {
+/// Whether that is the state of all threads.
+fn all_are(pid: u32, state: char) -> Result<bool> {
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let stat = fs::read_to_string(task?.path().join("stat"))?;
-        if !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+        if !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(state)) {
             return Ok(false);
         }
     }
@@ -187,7 +232,14 @@ impl Cores {
     fn are_the_same(&self, program: &Path) -> Result<usize> {
         let ask = |core: &Path| anyhow::Ok(frames(&gdb(program, core, &["thread apply all bt"])?));
         let (ours, theirs) = (ask(&self.path)?, ask(&self.their_path)?);
-        ensure!(ours == theirs, "back-traces differ: {ours:#?}\ngcore's: {theirs:#?}");
+        for (thread, frames) in &theirs {
+            ensure!(
+                ours.get(thread) == Some(frames),
+                "thread {thread}: {:#?}\ngcore's: {frames:#?}",
+                ours.get(thread)
+            );
+        }
+        ensure!(ours.len() == theirs.len(), "{} threads, and gcore's {}", ours.len(), theirs.len());
         self.pages()?;
         Ok(ours.len())
     }
@@ -208,6 +260,11 @@ impl Cores {
                     of_files += 1;
                 }
             }
+        }
+        for address in self.ours.addresses() {
+            let mut now = [0; PAGE];
+            self.memory.read_exact_at(&mut now, address).with_context(|| format!("read {address:#x}"))?;
+            ensure!(self.ours.page(address)? == Some(now), "the page at {address:#x} is not what it is");
         }
         println!(
             "{} of our {} pages are gcore's too; of its {} pages {untouched} were never touched, {of_files} are in files",
