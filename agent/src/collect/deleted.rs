@@ -24,8 +24,8 @@ const MAPS_MAX: u64 = 32 << 20;
 /// these are copied.
 const HELD_MAX: usize = 512;
 
-/// How often it is looked for more.
-const ROUNDS_MAX: usize = 128;
+/// How often it is looked for more; a bundle has room for 100,000 members.
+const ROUNDS_MAX: usize = 32;
 
 /// What the kernel calls memory of its own, in file systems of its own.
 const KERNEL: &[&[u8]] = &[b"/[aio] (deleted)", b"/drm mm object (deleted)", b"/i915 (deleted)"];

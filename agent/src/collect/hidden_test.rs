@@ -147,7 +147,7 @@ fn a_deleted_file_that_was_held_outlives_its_process() {
     let (tree, targets) = (testing::tree(&[id]), [id]);
     let mut plan = plan::plan(&job, &tree, &targets);
     plan.steps.retain(|step| *step == Step::Hidden);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let mut context = Context::new(&job, &tree, &targets, plan, deadline);
     deleted::hold(&mut context);
     drop(child);

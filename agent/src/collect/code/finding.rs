@@ -148,7 +148,7 @@ pub(super) struct Finding {
     pub(super) reasons: Vec<Reason>,
     /// Its file in the bundle.
     pub(super) artifact: Option<Name>,
-    /// The first bytes of it that are in memory, in hexadecimal.
+    /// Of a mapping that is no file's: the first bytes that are in memory, in hexadecimal.
     pub(super) first: String,
     /// Bytes of it that are in memory.
     pub(super) present: u64,

@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
 use nix::sys::stat::Mode;
 use sha2::{Digest, Sha256};
 
@@ -46,7 +47,11 @@ pub(super) fn find(
     let path = match way {
         Way::Mapping => {
             let link = format!("map_files/{:x}-{:x}", mapping.start, mapping.end);
-            dir.path(&link).map_err(|error| Miss::at("look at its mapping", &error))?
+            let path = dir.path(&link).map_err(|error| Miss::at("look at its mapping", &error))?;
+            if !is_called(&path, mapping.path.as_slice()) {
+                return Err(Miss::new(Outcome::IdentityChanged, "another file is mapped there by now"));
+            }
+            path
         }
         Way::Name => named(dir, root, mapping, view)?,
     };
@@ -61,6 +66,14 @@ pub(super) fn follows(dir: &ProcDir, mapping: &Mapping) -> Result<(), io::Error>
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Whether the kernel calls the file as `maps` did; it may have been deleted meanwhile.
+fn is_called(path: &OwnedFd, name: &[u8]) -> bool {
+    let Ok(link) = readlink(format!("/proc/self/fd/{}", path.as_raw_fd()).as_str()) else { return false };
+    let plain = |name: &[u8]| name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec();
+    let escaped: Vec<Vec<u8>> = link.as_bytes().split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+    plain(&escaped.join(&b"\\012"[..])) == plain(name)
 }
 
 fn named(dir: &ProcDir, root: &Path, mapping: &Mapping, view: &View<'_>) -> Result<OwnedFd, Miss> {

@@ -11,7 +11,8 @@ use super::pages::{self, Kind, Row};
 use crate::bundle::writer::Error;
 use crate::collect::attempts::{Attempts, Miss};
 use crate::collect::file::reopen;
-use crate::collect::mounted::View;
+use crate::collect::memory::page_size;
+use crate::collect::mounted::{Sight, View};
 use crate::collect::procdir::ProcDir;
 use crate::collect::system::pagemap;
 use crate::proc::{Mapping, mappings};
@@ -57,11 +58,22 @@ pub(super) struct Process<'a> {
     pub(super) short: String,
     pub(super) view: View<'a>,
     pub(super) way: Way,
-    pub(super) page: u64,
-    pub(super) mem: Result<File, Miss>,
+    page: u64,
+    mem: Result<File, Miss>,
 }
 
-impl Process<'_> {
+impl<'a> Process<'a> {
+    pub(super) fn new(dir: &'a ProcDir, sight: &'a Sight) -> Result<Self, Miss> {
+        Ok(Self {
+            dir,
+            short: dir.id().short(),
+            view: sight.of(dir),
+            way: Way::Mapping,
+            page: page_size()?,
+            mem: dir.file("mem").map_err(|error| Miss::at("open mem", &error)),
+        })
+    }
+
     pub(super) fn subject(&self, mapping: &Mapping) -> String {
         format!("{} mapped {}", self.short, text::escape(mapping.path.as_slice()))
     }
@@ -114,11 +126,13 @@ impl Process<'_> {
         Ok((seen, lack))
     }
 
-    /// The first bytes of a mapping that is not a file's, or that was written to. A page that is not there is not read.
+    /// The first bytes of a mapping that is no file's. A page that is not there is not read, and nothing that a file
+    /// system could be asked for: the process can drop any page between two looks.
     fn first(&self, one: &Seen) -> Vec<u8> {
         let (Ok(mem), Some(run)) = (&self.mem, one.row.pages.first()) else { return Vec::new() };
         let mut bytes = vec![0; FIRST];
-        if one.row.kind == Kind::Kernel || mem.read_exact_at(&mut bytes, run.start).is_err() {
+        let is_read = !matches!(one.row.kind, Kind::File | Kind::DeletedFile | Kind::Kernel);
+        if !is_read || mem.read_exact_at(&mut bytes, run.start).is_err() {
             bytes.clear();
         }
         bytes
@@ -150,7 +164,7 @@ impl Process<'_> {
         let Ok(mem) = &self.mem else { return false };
         let mut differs = false;
         let mut file = None;
-        for one in seen.iter_mut().filter(|one| is_same_file(&one.mapping, of) && one.is_changed()) {
+        for one in seen.iter_mut().filter(|one| one.is_changed() && is_same_file(&one.mapping, of)) {
             let Ok(file) = file.get_or_insert_with(|| reopen(path)) else { continue };
             let original = |buffer: &mut [u8], offset| library::fill(file, buffer, offset);
             differs |= self.compare_one(one, mem, &original, left, attempts);
