@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
-use super::Context;
 use super::attempts::{Attempts, Miss};
 use super::content::{self, Key, key};
 use super::mounted::Sight;
 use super::procdir::ProcDir;
+use super::{Context, deleted};
 use crate::bundle::Name;
 use crate::bundle::writer::Error;
 use crate::plan::InScope;
@@ -16,6 +16,8 @@ use crate::plan::InScope;
 pub(super) const MOUNTINFO_MAX: u64 = 16 << 20;
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    // Before anything takes long.
+    deleted::hold(context);
     let scope: Vec<&InScope> = context.plan.scope.iter().filter(|one| one.exe).collect();
     attempts.expect(scope.len());
     let sight = Sight::new(&context.job.places.proc);

@@ -60,12 +60,12 @@ pub enum Step {
     Process,
     /// Executables of living processes.
     Exe,
-    /// The files behind executable memory, and where memory is not what they are.
-    Code,
     /// Executables the recorder kept.
     Stash,
     /// Process memory.
     Memory,
+    /// The files behind executable memory, and where memory is not what they are.
+    Code,
     /// Hidden files, deleted-but-open files.
     Hidden,
     /// Files that definitions name.
@@ -86,9 +86,9 @@ pub const STEPS: [Step; 13] = [
     Step::Network,
     Step::Process,
     Step::Exe,
-    Step::Code,
     Step::Stash,
     Step::Memory,
+    Step::Code,
     Step::Hidden,
     Step::Files,
     Step::Log,

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 use super::differences::Comparison;
 use super::library::{self, Way};
@@ -30,6 +31,9 @@ const FOUR_GIB: u64 = 1 << 32;
 /// Executable mappings, and runs of their pages, that are looked at per process.
 const MAPPINGS_MAX: usize = 65_536;
 const RUNS_MAX: usize = 65_536;
+
+/// Comparing the pages of one process, most of which have nothing to compare, may take this long.
+const COMPARING_MAX: Duration = Duration::from_secs(5);
 
 /// Differences that are shown per process.
 pub(super) const DIFFERENCES_MAX: usize = 4_096;
@@ -59,6 +63,8 @@ pub(super) struct Process<'a> {
     pub(super) view: View<'a>,
     pub(super) way: Way,
     page: u64,
+    /// When comparing ends.
+    until: Instant,
     mem: Result<File, Miss>,
 }
 
@@ -70,6 +76,7 @@ impl<'a> Process<'a> {
             view: sight.of(dir),
             way: Way::Mapping,
             page: page_size()?,
+            until: Instant::now() + COMPARING_MAX,
             mem: dir.file("mem").map_err(|error| Miss::at("open mem", &error)),
         })
     }
@@ -181,7 +188,7 @@ impl<'a> Process<'a> {
         attempts: &Attempts<'_>,
     ) -> bool {
         let mut found = Comparison::new(*left);
-        let until = attempts.room().deadline;
+        let until = attempts.room().deadline.min(self.until);
         library::compare(&one.mapping, &one.row.pages, self.page, mem, original, until, &mut found);
         *left = left.saturating_sub(found.differences.len());
         one.row.differing = Some(found.bytes);

@@ -40,7 +40,6 @@ const NOT_KNOWN: &[&str] = &[
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let scope: Vec<InScope> = context.plan.scope.iter().filter(|one| one.exe).cloned().collect();
     attempts.expect(scope.len() + 1);
-    super::deleted::hold(context);
     let places = &context.job.places;
     let mut code = Code {
         proc: places.proc.clone(),

@@ -203,6 +203,14 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_maps_are_told_apart(text: Vec<u8>, lines in "([0-9a-f]{1,4}-[0-9a-f]{1,4} rwx[ps] 0 0:[01] [01] [][a-z(/ )]{0,9}\n){0,9}") {
+            for text in [text.as_slice(), lines.as_bytes()] {
+                let all = mappings(text);
+                prop_assert_eq!(kinds(&all, &|_| true).len(), all.len());
+            }
+        }
+
+        #[test]
         fn runs_are_in_order_within_the_mapping(
             pages in proptest::collection::vec((0..20_u64, 0..4_u64, any::<bool>()), 0..12),
         ) {
