@@ -60,7 +60,7 @@ fn without_the_right_to_follow_mappings_files_are_found_by_name() {
         let output = Command::new("setpriv")
             .args(["--bounding-set", "-sys_admin,-checkpoint_restore"])
             .arg(story::program())
-            .args(["capture", "--pid", &mapper.seen.pid.to_string(), "--output", "/root", "--json"])
+            .args(["capture", "--pid", &mapper.seen.pid.to_string(), "--output", "/var/lib", "--json"])
             .output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "the capture failed: {}\n{said}", output.status);
@@ -225,7 +225,12 @@ fn clean(mapper: &Mapper, code: &Code) -> Result<()> {
         let short = mapper.short(scene)?;
         ensure!(code.of_process(&short).is_empty(), "{scene}: {:#?}", code.of_process(&short));
     }
-    let map = code.map(&mapper.short("python")?)?;
+    let short = mapper.short("python")?;
+    let manifest: Value = serde_json::from_slice(&fs::read(code.bag.file("capture.json"))?)?;
+    let attempts = manifest["attempts"].as_array().context("no attempts")?;
+    let attempt = attempts.iter().find(|one| one["subject"] == format!("{short} code"));
+    ensure!(attempt.is_some_and(|one| one["outcome"] == "ok"), "{attempt:?}");
+    let map = code.map(&short)?;
     let files = map["files"].as_array().context("no files")?;
     let libc = files.iter().find(|file| file["path"] == LIBC).context("no libc")?;
     ensure!(libc["package"] == true && libc["artifact"].is_null(), "{libc}");

@@ -20,12 +20,12 @@ use crate::text;
 const FDS_MAX: usize = 65_536;
 const MAPS_MAX: u64 = 32 << 20;
 
-/// Files that are held at the same time, of the 1,024 descriptors a process has by default. Those beyond are held when
-/// these are copied.
-const HELD_MAX: usize = 512;
+/// Files that are held at the same time, of the descriptors that pinned processes leave. Those beyond are held when these
+/// are copied.
+const HELD_MAX: usize = 256;
 
 /// How often it is looked for more; a bundle has room for 100,000 members.
-const ROUNDS_MAX: usize = 32;
+const ROUNDS_MAX: usize = 64;
 
 /// What the kernel calls memory of its own, in file systems of its own.
 const KERNEL: &[&[u8]] = &[b"/[aio] (deleted)", b"/drm mm object (deleted)", b"/i915 (deleted)"];

@@ -41,6 +41,9 @@ fn the_code_of_a_clean_process_is_mapped_taken_once_and_no_finding() {
     let ids = [children[0].id(), children[1].id()];
     let taken = testing::take(&testing::job(), &testing::tree(&ids), &ids, &[Step::Exe, Step::Code]);
     assert_eq!(json(&taken, "code/findings.json"), Value::Array(Vec::new()));
+    for attempt in &taken.attempts {
+        assert_eq!(attempt.outcome, Outcome::Ok, "{attempt:?}");
+    }
     let libc = libc_of(ids[0]);
     let path = std::str::from_utf8(libc.path.as_slice()).unwrap();
     let content = std::fs::read(path).unwrap();

@@ -10,8 +10,9 @@ use crate::collect::attempts::{Attempts, Found, Miss};
 use crate::collect::segments::hexadecimal;
 use crate::text::Bytes;
 
-/// Findings of one capture; more are counted.
+/// Findings of one capture, and of one process, so that it does not hide the others'; more are counted.
 const FINDINGS_MAX: usize = 20_000;
+const OF_ONE_MAX: usize = 1_000;
 
 /// What an ELF file begins with.
 const ELF: &[u8] = b"\x7fELF";
@@ -175,12 +176,17 @@ impl From<What> for Reason {
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     all: Vec<Finding>,
+    /// Of the process that was looked at last.
+    of_one: usize,
     dropped: u64,
 }
 
 impl Findings {
     pub(super) fn add(&mut self, finding: Finding) {
-        if self.all.len() < FINDINGS_MAX {
+        let another = self.all.last().is_none_or(|last| last.process != finding.process);
+        self.of_one = if another { 0 } else { self.of_one };
+        if self.all.len() < FINDINGS_MAX && self.of_one < OF_ONE_MAX {
+            self.of_one += 1;
             self.all.push(finding);
         } else {
             self.dropped = self.dropped.saturating_add(1);
@@ -189,7 +195,7 @@ impl Findings {
 
     /// `code/findings.json`, also when there are none.
     pub(super) fn finish(&self, attempts: &mut Attempts<'_>) -> Result<(), Error> {
-        let Self { all, dropped } = self;
+        let Self { all, dropped, .. } = self;
         attempts.take("findings in code", &Name::data(&["code", "findings.json"]), |_| {
             let many = (*dropped > 0).then(|| Miss::partial(format!("{dropped} findings were too many")));
             Ok(Found::json(all)?.lacking(many))

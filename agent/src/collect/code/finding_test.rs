@@ -69,6 +69,32 @@ fn changed_text_is_one_when_it_differs_or_when_that_is_not_known() {
 }
 
 #[test]
+fn one_process_does_not_hide_the_findings_of_another() {
+    let finding = |process: &str| Finding {
+        process: process.to_owned(),
+        executable: "/x".into(),
+        start: 0x1000,
+        end: 0x2000,
+        permissions: "rwxp".to_owned(),
+        kind: Kind::Anonymous,
+        path: "".into(),
+        reasons: vec![What::AnonymousExecutable.into()],
+        artifact: None,
+        first: String::new(),
+        present: 0,
+        text: None,
+    };
+    let mut findings = Findings::default();
+    for process in ["1-1", "2-2"] {
+        for _ in 0..OF_ONE_MAX + 7 {
+            findings.add(finding(process));
+        }
+    }
+    assert_eq!((findings.all.len(), findings.dropped), (2 * OF_ONE_MAX, 14));
+    assert_eq!(findings.all.last().unwrap().process, "2-2");
+}
+
+#[test]
 fn every_reason_says_what_it_means_and_what_else_can_cause_it() {
     let reason = serde_json::to_value(Reason::from(What::TextChanged)).unwrap();
     assert_eq!(reason["what"], "text_changed");

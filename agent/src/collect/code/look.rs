@@ -105,7 +105,11 @@ impl<'a> Process<'a> {
         let mut left = RUNS_MAX;
         let mut seen = Vec::new();
         for (mapping, kind) in all.into_iter().take(MAPPINGS_MAX) {
-            let found = pagemap::present(&pagemap, self.page, mapping.start, mapping.end, left);
+            let found = match kind {
+                // No pages of the process's own.
+                Kind::Kernel => Ok(Vec::new()),
+                _ => pagemap::present(&pagemap, self.page, mapping.start, mapping.end, left),
+            };
             let found = found.unwrap_or_else(|error| {
                 lack.get_or_insert_with(|| Miss::partial(format!("ask which pages are present: {error}")));
                 Vec::new()

@@ -2,7 +2,6 @@
 //! what the file is. Processes are looked at while they run; that a page was executable once cannot be seen.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -42,12 +41,11 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     attempts.expect(scope.len() + 1);
     let places = &context.job.places;
     let mut code = Code {
-        proc: places.proc.clone(),
         files: Files::new(places, context.plan.libraries),
         vdso: own_vdso(),
         findings: Findings::default(),
     };
-    let sight = Sight::new(&code.proc);
+    let sight = Sight::new(&places.proc);
     for one in &scope {
         code.process(one, context.pinned.get(one.id), &sight, &mut context.taken, attempts)?;
     }
@@ -56,7 +54,6 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
 
 /// What all processes share.
 struct Code {
-    proc: PathBuf,
     files: Files,
     vdso: Option<Vec<u8>>,
     findings: Findings,
