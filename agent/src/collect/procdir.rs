@@ -26,6 +26,9 @@ const STAT_MAX: u64 = 4096;
 /// Threads that are looked at for one that lives, where the leader does not.
 const THREADS_MAX: usize = 16_384;
 
+/// How often a name is asked for again while the process changes its leader.
+const RETRIES: usize = 3;
+
 /// What a process loses when its leader ends, and its other threads keep: it is read through one of them.
 const OF_A_THREAD: &[&str] = &[
     "auxv",
@@ -113,8 +116,11 @@ impl ProcDir {
     /// What a miss means for a file that every living process has: without it the kernel is old, or the process has ended
     /// and waits for its parent.
     pub(super) fn missed(&self, miss: Miss) -> Miss {
-        let ended = |stat: Stat| has_ended(stat.state) && self.through().is_none();
-        if stat_below(self.fd.as_fd(), &self.id).is_ok_and(ended) { miss } else { miss.of_the_living() }
+        let ended = |stat: &Stat| has_ended(stat.state) && self.through().is_none();
+        match stat_below(self.fd.as_fd(), &self.id) {
+            Ok(stat) if ended(&stat) => Miss::new(Outcome::Gone, miss.detail),
+            _ => miss.of_the_living(),
+        }
     }
 
     /// The thread through which it is read, if its leader has ended.
@@ -196,15 +202,23 @@ impl ProcDir {
         self.thread(tid).is_ok_and(|stat| !has_ended(stat.state))
     }
 
-    /// Asks for a name below the directory; once more, if it was read through a thread that is no longer there.
+    /// Asks for a name below the directory; again, if the thread that it was read through has ended, or executes something
+    /// and so becomes the leader.
     fn ask<T>(&self, name: &str, ask: impl Fn(&str) -> nix::Result<T>) -> nix::Result<T> {
-        let first = self.below(name);
-        match ask(&first) {
-            Err(Errno::ENOENT | Errno::ESRCH) if first != name && self.check().is_ok() => {
-                ask(&self.below(name))
+        let mut path = self.below(name);
+        for _ in 0..RETRIES {
+            match ask(&path) {
+                Err(Errno::ENOENT | Errno::ESRCH) if self.check().is_ok() => {
+                    let again = self.below(name);
+                    if again == path && !OF_A_THREAD.contains(&name) {
+                        return ask(&path);
+                    }
+                    path = again;
+                }
+                outcome => return outcome,
             }
-            outcome => outcome,
         }
+        ask(&path)
     }
 
     fn below<'n>(&self, name: &'n str) -> Cow<'n, str> {
