@@ -76,6 +76,14 @@ pub struct Account {
     /// `capture.json`.
     pub manifest: Value,
     folder: PathBuf,
+    /// Where it is unpacked; removed with this.
+    unpacked: PathBuf,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.unpacked));
+    }
 }
 
 impl Account {
@@ -83,7 +91,7 @@ impl Account {
     pub fn of(bundle: &Path, folder: &Path) -> Result<Self> {
         let bag = Bag::extract(bundle, folder)?;
         let manifest = serde_json::from_slice(&fs::read(bag.file("capture.json"))?)?;
-        Ok(Self { manifest, folder: bag.file("data") })
+        Ok(Self { manifest, folder: bag.file("data"), unpacked: folder.to_owned() })
     }
 
     /// Fails unless the collector reached its end.

@@ -100,7 +100,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             attempts.take(format!("net:[{namespace}] {text}"), &name, |_| {
                 let read = dir.text(&format!("net/{text}"), TEXT_MAX);
                 dir.check()?;
-                let (bytes, lack) = read.map_err(Miss::of_the_living)?;
+                let (bytes, lack) = read.map_err(|miss| dir.missed(miss))?;
                 match *text {
                     "unix" => {
                         unix.extend(unix_sockets(&bytes).into_iter().map(|socket| (*namespace, socket)));

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::Mode;
 
@@ -24,6 +25,9 @@ const STAT_MAX: u64 = 4096;
 
 /// Threads that are looked at for one that lives, where the leader does not.
 const THREADS_MAX: usize = 16_384;
+
+/// How often a name is asked for again while the process changes its leader.
+const RETRIES: usize = 3;
 
 /// What a process loses when its leader ends, and its other threads keep: it is read through one of them.
 const OF_A_THREAD: &[&str] = &[
@@ -109,6 +113,16 @@ impl ProcDir {
         Ok(())
     }
 
+    /// What a miss means for a file that every living process has: without it the kernel is old, or the process has ended
+    /// and waits for its parent.
+    pub(super) fn missed(&self, miss: Miss) -> Miss {
+        let ended = |stat: &Stat| has_ended(stat.state) && self.through().is_none();
+        match stat_below(self.fd.as_fd(), &self.id) {
+            Ok(stat) if ended(&stat) => Miss::new(Outcome::Gone, miss.detail),
+            _ => miss.of_the_living(),
+        }
+    }
+
     /// The thread through which it is read, if its leader has ended.
     pub(super) fn through(&self) -> Option<u32> {
         Some(self.through.load(Ordering::Relaxed)).filter(|tid| *tid != 0)
@@ -117,12 +131,13 @@ impl ProcDir {
     /// A file below the directory, never followed where it is a link.
     pub(super) fn file(&self, name: &str) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
-        Ok(openat(&self.fd, &*self.below(name), flags, Mode::empty())?.into())
+        Ok(self.ask(name, |name| openat(&self.fd, name, flags, Mode::empty()))?.into())
     }
 
     /// What a magic link (`exe`, `fd/3`) leads to, as a path descriptor: nothing is opened yet.
     pub(super) fn path(&self, name: &str) -> io::Result<OwnedFd> {
-        Ok(openat(&self.fd, &*self.below(name), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        Ok(self.ask(name, |name| openat(&self.fd, name, flags, Mode::empty()))?)
     }
 
     /// A text, at most `max` bytes of it.
@@ -140,13 +155,13 @@ impl ProcDir {
 
     /// Where a link says it leads.
     pub(super) fn link(&self, name: &str) -> io::Result<Vec<u8>> {
-        Ok(readlinkat(&self.fd, &*self.below(name))?.into_vec())
+        Ok(self.ask(name, |name| readlinkat(&self.fd, name))?.into_vec())
     }
 
     /// The numbers that name the entries of a directory (`fd`, `task`), at most `most`, and whether these are all.
     pub(super) fn numbers(&self, name: &str, most: usize) -> io::Result<(Vec<u32>, bool)> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let mut dir = Dir::openat(&self.fd, &*self.below(name), flags, Mode::empty())?;
+        let mut dir = self.ask(name, |name| Dir::openat(&self.fd, name, flags, Mode::empty()))?;
         let mut numbers = Vec::new();
         for entry in dir.iter() {
             let entry = entry?;
@@ -168,9 +183,11 @@ impl ProcDir {
         Stat::parse(&text).map_err(|error| Miss::refused(error.to_string()))
     }
 
-    /// A zombie has no memory and no descriptors, but its threads may go on with them.
+    /// A zombie has no memory and no descriptors, but its threads may go on with them; one that executes something becomes
+    /// the new leader.
     fn choose_thread(&self, leader: &Stat) {
         if !has_ended(leader.state) || leader.threads < 2 {
+            self.through.store(0, Ordering::Relaxed);
             return;
         }
         if self.through().is_some_and(|tid| self.lives(tid)) {
@@ -183,6 +200,25 @@ impl ProcDir {
 
     fn lives(&self, tid: u32) -> bool {
         self.thread(tid).is_ok_and(|stat| !has_ended(stat.state))
+    }
+
+    /// Asks for a name below the directory; again, if the thread that it was read through has ended, or executes something
+    /// and so becomes the leader.
+    fn ask<T>(&self, name: &str, ask: impl Fn(&str) -> nix::Result<T>) -> nix::Result<T> {
+        let mut path = self.below(name);
+        for _ in 0..RETRIES {
+            match ask(&path) {
+                Err(Errno::ENOENT | Errno::ESRCH) if self.check().is_ok() => {
+                    let again = self.below(name);
+                    if again == path && !OF_A_THREAD.contains(&name) {
+                        return ask(&path);
+                    }
+                    path = again;
+                }
+                outcome => return outcome,
+            }
+        }
+        ask(&path)
     }
 
     fn below<'n>(&self, name: &'n str) -> Cow<'n, str> {

@@ -57,7 +57,7 @@ fn process(context: &Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) ->
             let found = dir.found(text, *max);
             // The bytes are of the process that was meant: the directory is pinned, and it still lives.
             dir.check()?;
-            found.map_err(Miss::of_the_living)
+            found.map_err(|miss| dir.missed(miss))
         })?;
     }
     let checked = |found| dir.check().map(|()| found);

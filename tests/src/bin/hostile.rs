@@ -15,7 +15,6 @@ use std::{env, ptr, thread};
 use anyhow::{Context, Result, bail, ensure};
 use e2e::fuse;
 use nix::sys::ptrace;
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
@@ -236,9 +235,11 @@ fn pair() -> Result<()> {
 
 /// Traces another process, which runs on.
 fn traces(pid: i32) -> Result<()> {
-    let pid = Pid::from_raw(pid);
-    ptrace::seize(pid, ptrace::Options::empty())?;
-    kill(pid, None::<Signal>)?;
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let name = entry?.file_name();
+        let thread = Pid::from_raw(name.to_str().context("an odd name")?.parse()?);
+        ptrace::seize(thread, ptrace::Options::empty())?;
+    }
     println!("{}", json!({"pid": std::process::id()}));
     last()
 }

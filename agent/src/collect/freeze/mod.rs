@@ -41,6 +41,9 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long to wait for threads to stop; one in an uninterruptible wait does not.
 const STOP_MAX: Duration = Duration::from_millis(500);
 
+/// How often a process is tried again that executes something at just that moment.
+const RETRIES: usize = 3;
+
 /// Threads that are looked at.
 const THREADS_MAX: usize = 16_384;
 
@@ -113,6 +116,11 @@ impl Stop {
         }
     }
 
+    /// Whether a thread may not be traced by us.
+    fn denied(&self) -> bool {
+        self.traced.as_ref().is_some_and(|traced| traced.denied)
+    }
+
     /// How many threads stand.
     pub(super) fn len(&self) -> usize {
         self.stopped
@@ -165,16 +173,11 @@ impl Freezer {
             Freeze::Stop => self.signalled(dir).unwrap_or_else(|why| noting(Stop::none(dir), &why)),
             Freeze::Auto | Freeze::Cgroup | Freeze::Ptrace => self.traced(dir),
         };
-        if let Some(tracer) = tracer.filter(|_| stop.stopped == 0 && stop.pending.is_empty()) {
+        if let Some(tracer) = tracer {
             stop = noting(stop, &format!("it is traced by pid {tracer}"));
-        } else if self.policy == Freeze::Auto
-            && stop.stopped == 0
-            && stop.pending.is_empty()
-            && dir.check().is_ok()
-        {
-            let why = stop.refused.first().map(|(_, why)| why.clone()).unwrap_or_default();
+        } else if self.policy == Freeze::Auto && stop.stopped == 0 && stop.denied() && dir.check().is_ok() {
             stop = match self.signalled(dir) {
-                Ok(signalled) => noting(signalled, &format!("ptrace was refused: {why}")),
+                Ok(signalled) => noting(signalled, "ptrace was refused"),
                 Err(failure) => noting(stop, &failure),
             };
         }
@@ -185,7 +188,16 @@ impl Freezer {
     fn traced(&mut self, dir: &ProcDir) -> Stop {
         let stood = stands(dir);
         // Without a guard the kernel, and the holder itself, see to it that it is let go.
-        let stop = Stop::all(dir, PAUSE_MAX, self.guard().ok());
+        let guard = self.guard().ok();
+        let mut stop = Stop::all(dir, PAUSE_MAX, guard.clone());
+        for _ in 0..RETRIES {
+            let missed = stop.stopped == 0 && stop.pending.is_empty() && !stop.denied();
+            if !missed || dir.check().is_err() {
+                break;
+            }
+            // All threads that there were have ended, and it lives: it executed something.
+            stop = Stop::all(dir, PAUSE_MAX, guard.clone());
+        }
         if stood { noting(stop, "it was stopped before, and stays so") } else { stop }
     }
 

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use super::{Held, STOP_MAX};
 use crate::collect::core::{Machine, Thread};
-use crate::collect::procdir::ProcDir;
+use crate::collect::procdir::{ProcDir, has_ended};
 use crate::collect::system::ptrace::{self, Answer, Regset};
 use crate::guard::Guard;
 
@@ -52,6 +52,8 @@ pub(super) struct Traced {
     pub(super) pending: Vec<u32>,
     /// Threads that could not be stopped, and why.
     pub(super) refused: Vec<(u32, String)>,
+    /// Whether a thread may not be traced by us.
+    pub(super) denied: bool,
     /// When the holder lets go by itself.
     pub(super) until: Instant,
 }
@@ -63,18 +65,19 @@ impl Traced {
         let (hold, asked) = channel();
         let (answer, answered) = channel();
         let (end, released) = channel();
-        let standing = Arc::new(Mutex::default());
-        let shown = Arc::clone(&standing);
+        let seized = Arc::new(Mutex::default());
+        let shown = Arc::clone(&seized);
         let started = dir.try_clone().and_then(|dir| {
             let holder = move || {
                 let watched = guard.filter(|guard| guard.trace(STOP_MAX + pause + GUARD_AFTER).is_ok());
-                let mut holder = Holder { standing, ..Holder::default() };
+                let mut holder = Holder { seized, ..Holder::default() };
                 holder.stop(&dir, since + STOP_MAX);
                 let threads = holder.threads(dir.id().pid);
-                let Holder { stopped, pending, refused, .. } = &holder;
+                let Holder { stopped, pending, refused, denied, .. } = &holder;
                 let until = Instant::now() + pause;
                 // Nobody may listen any more: then it is time to let go.
-                drop(answer.send((stopped.len(), threads, pending.clone(), refused.clone(), until)));
+                let lists = (threads, pending.clone(), refused.clone());
+                drop(answer.send((stopped.len(), lists, *denied, until)));
                 match asked.recv_timeout(pause) {
                     Ok(()) | Err(_) => holder.release(),
                 }
@@ -85,8 +88,8 @@ impl Traced {
             };
             thread::Builder::new().name("holder".to_owned()).spawn(holder)
         });
-        let none = |why: String| (0, Vec::new(), Vec::new(), vec![(dir.id().pid, why)], since);
-        let (stopped, threads, pending, refused, until) = match started {
+        let none = |why: String| (0, (Vec::new(), Vec::new(), vec![(dir.id().pid, why)]), false, since);
+        let (stopped, (threads, pending, refused), denied, until) = match started {
             Err(error) => none(format!("start a thread to hold it: {error}")),
             Ok(_) => match await_answer(&answered, &shown) {
                 Ok(answer) => answer,
@@ -94,7 +97,7 @@ impl Traced {
                 Err(RecvTimeoutError::Disconnected) => none("its holder failed".to_owned()),
             },
         };
-        Self { hold: Some(hold), released, stopped, threads, pending, refused, until }
+        Self { hold: Some(hold), released, stopped, threads, pending, refused, denied, until }
     }
 
     /// How many threads were stopped.
@@ -121,14 +124,19 @@ impl Drop for Traced {
     }
 }
 
-/// The holder's answer; until it comes, note is taken of those `standing` that have died.
-fn await_answer<T>(answered: &Receiver<T>, standing: &Mutex<Vec<u32>>) -> Result<T, RecvTimeoutError> {
+/// The holder's answer; until it comes, note is taken of those of `seized` that have died.
+fn await_answer<T>(answered: &Receiver<T>, seized: &Mutex<Vec<u32>>) -> Result<T, RecvTimeoutError> {
     let late = Instant::now() + STOP_MAX + LATE_MAX;
+    let mut before = 0;
     loop {
         match answered.recv_timeout(LOOK) {
             Err(RecvTimeoutError::Timeout) if Instant::now() < late => {
-                let mut standing = standing.lock().unwrap_or_else(PoisonError::into_inner);
-                standing.retain(|tid| matches!(ptrace::poll(*tid), Ok(Answer::Running | Answer::Stopped(_))));
+                let mut seized = seized.lock().unwrap_or_else(PoisonError::into_inner);
+                // No step forward since the last look: the holder waits for something.
+                if seized.len() == before {
+                    seized.retain(|tid| !ptrace::note_end(*tid));
+                }
+                before = seized.len();
             }
             outcome => return outcome,
         }
@@ -152,8 +160,10 @@ struct Holder {
     refused: Vec<(u32, String)>,
     /// All of these.
     known: HashSet<u32>,
-    /// Those that have stopped, for the reader.
-    standing: Arc<Mutex<Vec<u32>>>,
+    /// Those of these that were seized, for the reader.
+    seized: Arc<Mutex<Vec<u32>>>,
+    /// Whether one may not be traced by us.
+    denied: bool,
 }
 
 impl Holder {
@@ -165,7 +175,11 @@ impl Holder {
                 break;
             }
             for tid in new {
-                self.seize(dir, tid, deadline);
+                if Instant::now() < deadline {
+                    self.seize(dir, tid, deadline);
+                } else {
+                    self.refused.push((tid, "there was no time to stop it".to_owned()));
+                }
             }
             self.wait(deadline);
         }
@@ -205,19 +219,25 @@ impl Holder {
     }
 
     fn seize(&mut self, dir: &ProcDir, tid: u32, deadline: Instant) {
-        match ptrace::seize_and_interrupt(tid) {
-            // A number is not an identity: it is a thread of this process only if the pinned directory has it now.
-            Ok(()) if dir.path(&format!("task/{tid}")).is_ok() => self.pending.push(tid),
-            Ok(()) => {
-                self.pending.push(tid);
-                self.wait(deadline);
-                if let Some(at) = self.stopped.iter().position(|(stopped, _)| *stopped == tid) {
-                    let (tid, signal) = self.stopped.swap_remove(at);
-                    drop(ptrace::release(tid, signal));
-                }
-                self.refused.push((tid, "it ended".to_owned()));
+        if let Err(error) = ptrace::seize_and_interrupt(tid) {
+            // One that is about to end is refused as well.
+            if dir.thread(tid).is_ok_and(|stat| !has_ended(stat.state)) {
+                self.denied |= error.raw_os_error() == Some(libc::EPERM);
+                self.refused.push((tid, format!("stop: {error}")));
             }
-            Err(error) => self.refused.push((tid, format!("stop: {error}"))),
+            return;
+        }
+        self.seized.lock().unwrap_or_else(PoisonError::into_inner).push(tid);
+        self.pending.push(tid);
+        // A number is not an identity: it is a thread of this process only if the pinned directory has it now.
+        if dir.path(&format!("task/{tid}")).is_err() {
+            self.wait(deadline);
+            if let Some(at) = self.stopped.iter().position(|(stopped, _)| *stopped == tid) {
+                let (tid, signal) = self.stopped.swap_remove(at);
+                drop(ptrace::release(tid, signal));
+            }
+            // If it has not stopped yet, the kernel lets it go.
+            self.pending.retain(|pending| *pending != tid);
         }
     }
 
@@ -232,12 +252,10 @@ impl Holder {
     fn poll(&mut self) {
         for tid in std::mem::take(&mut self.pending) {
             match ptrace::poll(tid) {
-                Ok(Answer::Stopped(signal)) => {
-                    self.stopped.push((tid, signal));
-                    self.standing.lock().unwrap_or_else(PoisonError::into_inner).push(tid);
-                }
+                Ok(Answer::Stopped(signal)) => self.stopped.push((tid, signal)),
                 Ok(Answer::Running) => self.pending.push(tid),
-                Ok(Answer::Ended) | Err(_) => self.refused.push((tid, "it ended".to_owned())),
+                // It ended, and so is no thread of the process any more.
+                Ok(Answer::Ended) | Err(_) => {}
             }
         }
     }
