@@ -122,7 +122,22 @@ pub struct Limits {
     pub file_bytes: u64,
     /// How far back the history goes into the bundle, in hours.
     pub history_hours: u64,
+    /// What is left out, and said to be: it may hold passwords and keys.
+    pub omit: Vec<Omit>,
 }
+
+/// Something that a policy may leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Omit {
+    /// Environments of processes.
+    Environment,
+    /// Memory of processes.
+    Memory,
+}
+
+/// The detail of what was left out so.
+pub const BY_POLICY: &str = "left out by policy (`capture.omit`)";
 
 impl Default for Limits {
     fn default() -> Self {
@@ -132,6 +147,7 @@ impl Default for Limits {
             memory_bytes: 4 << 30,
             file_bytes: 256 << 20,
             history_hours: 24,
+            omit: Vec::new(),
         }
     }
 }

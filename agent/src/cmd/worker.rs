@@ -24,6 +24,8 @@ use crate::{collect, door, gate, plan, thaw};
 
 /// Reading the history back may take this part of a capture's time: the living do not wait for it.
 const READ_PART: u32 = 6;
+/// The look around, which the plan needs, ends at this part of the time.
+const LOOK_PART: u32 = 4;
 /// The collector stops by itself this long before it would be ended from outside.
 const BEFORE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -159,9 +161,10 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
         };
         bag.attempt(&attempt).map_err(Error::failed)?;
     }
-    let plan = plan::plan(job, &tree, &targets);
     let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
-    let mut context = collect::Context::new(job, &tree, &targets, plan, deadline);
+    let look = collect::look(&job.places.proc, job.facts.boot, &tree, started + time / LOOK_PART);
+    let plan = plan::plan(job, &tree, &targets, &look.around);
+    let mut context = collect::Context::new(job, &tree, &targets, plan, look, deadline);
     collect::run(&mut context, &mut bag, &mut |progress| tell(&progress)).map_err(Error::failed)?;
     bag.finish().map_err(Error::failed)?;
     drop(window);

@@ -1,7 +1,6 @@
 //! The collections, one file each, in order of volatility. They run in a process of their own that may hang or be
 //! killed; what they have taken by then is in the bag.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -13,6 +12,7 @@ use crate::history::tree::Tree;
 use crate::plan::{Plan, Step};
 use crate::system::process as system;
 
+mod around;
 mod attempts;
 mod core;
 mod deleted;
@@ -29,18 +29,23 @@ mod log;
 mod memory;
 mod named;
 mod names;
+mod netlink;
 mod network;
 mod passwd;
 mod procdir;
 mod process;
 mod segments;
+mod sockets;
 mod stash;
+mod state;
+mod threads;
 mod tree;
 mod walk;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use around::{Look, look};
 use attempts::Attempts;
 pub use attempts::Progress;
 
@@ -59,8 +64,8 @@ pub struct Context<'a> {
     pub deadline: Instant,
     /// Processes that were stopped, and for how long: for the manifest.
     pub frozen: Vec<Frozen>,
-    /// What each socket is, by inode number, once the network was looked at.
-    sockets: HashMap<u64, String>,
+    /// How the living stand to each other.
+    pub look: Look,
 }
 
 /// A process that was stopped to read its registers and memory.
@@ -81,9 +86,10 @@ impl<'a> Context<'a> {
         tree: &'a Tree,
         targets: &'a [ProcessId],
         plan: Plan,
+        look: Look,
         deadline: Instant,
     ) -> Self {
-        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), sockets: HashMap::new() }
+        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), look }
     }
 }
 

@@ -84,6 +84,11 @@ impl ProcDir {
         Ok(openat(&self.fd, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
     }
 
+    /// A namespace (`ns/net`), opened to be entered: these links lead nowhere else.
+    pub(super) fn namespace(&self, name: &str) -> io::Result<OwnedFd> {
+        Ok(openat(&self.fd, &*format!("ns/{name}"), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+    }
+
     /// A text, at most `max` bytes of it.
     pub(super) fn text(&self, name: &str, max: u64) -> Result<(Vec<u8>, Option<Miss>), Miss> {
         let file = self.file(name).map_err(|error| Miss::at("open", &error))?;

@@ -4,21 +4,25 @@
 
 mod cgroup;
 mod fdinfo;
+mod held;
 mod maps;
 mod mountinfo;
 mod net;
 mod ns;
 mod nul;
+mod rights;
 mod stat;
 mod status;
 
 pub use cgroup::{Membership, memberships, unified_path};
 pub use fdinfo::FdInfo;
+pub use held::{EpollWatch, Held, Watch};
 pub use maps::{Mapping, device_memory, mappings};
 pub use mountinfo::{Mount, mounts};
 pub use net::{InetSocket, UnixSocket, inet_sockets, tcp_state, unix_sockets};
 pub use ns::namespace_inode;
 pub use nul::{Cut, nul_separated};
+pub use rights::{Limit, Rights, Timer, limits, timers};
 pub use stat::Stat;
 pub use status::Status;
 
