@@ -13,6 +13,7 @@ pub mod elf;
 pub mod events;
 pub mod exec_storm;
 pub mod http;
+pub mod holder;
 pub mod judges;
 pub mod known;
 pub mod living;

@@ -172,7 +172,7 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
 }
 
 /// What the history and /proc know of whom the trigger means.
-fn read_history(job: &Job, deadline: Instant) -> Recalled {
+pub(super) fn read_history(job: &Job, deadline: Instant) -> Recalled {
     let (running, _) = crate::kernel::scan(&job.places.proc, job.facts.boot);
     let mut unread = Vec::new();
     if let Some(folder) = &job.places.history {

@@ -15,6 +15,9 @@ use crate::proc::{inet_sockets, tcp_state, unix_sockets};
 /// Bytes of one dump or text: some 100,000 sockets.
 pub(super) const LIST_MAX: u64 = 16 << 20;
 
+/// Protocol, our side, the other side.
+type Ends<'a> = (&'a str, SocketAddr, SocketAddr);
+
 /// What was found in one namespace.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
@@ -111,7 +114,7 @@ pub(super) fn of_text(name: &str, text: &[u8]) -> Vec<Socket> {
 /// kernel says it; of an Internet one, who has the same addresses the other way round (over loopback: in the same
 /// namespace). Pure.
 pub(super) fn joined(all: &[(u32, &Socket)]) -> HashMap<u64, Vec<u64>> {
-    let mut ends: HashMap<(&str, SocketAddr, SocketAddr), Vec<(u32, u64)>> = HashMap::new();
+    let mut ends: HashMap<Ends<'_>, Vec<(u32, u64)>> = HashMap::new();
     for (namespace, socket) in all {
         if let Some((local, remote)) = socket.addresses
             && socket.inode != 0

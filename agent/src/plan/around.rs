@@ -100,12 +100,16 @@ impl Around {
         found
     }
 
-    /// Who holds the other ends of the pipes and sockets of `of`.
+    /// Who holds the other ends of the pipes and sockets of `of`: first of those that few hold, as a whole service may
+    /// have inherited one.
     pub fn peers(&self, of: &ProcessId) -> Vec<Related> {
         let mut seen = HashSet::from([*of]);
         let mut found = Vec::new();
-        for object in self.standings.get(of).map_or(&[][..], |standing| &standing.holds) {
-            for (holder, by) in self.other_ends(*object) {
+        let holds = self.standings.get(of).map_or(&[][..], |standing| &standing.holds);
+        let mut ends: Vec<_> = holds.iter().map(|object| self.other_ends(*object)).collect();
+        ends.sort_by_key(Vec::len);
+        for ends in ends {
+            for (holder, by) in ends {
                 if seen.insert(holder.process) {
                     found.push(Related { id: holder.process, of: *of, by });
                 }
@@ -137,7 +141,7 @@ impl Around {
         if session <= 0 {
             return Vec::new();
         }
-        self.like(of, format!("session {session}"), |standing| standing.session == session)
+        self.like(of, &format!("session {session}"), |standing| standing.session == session)
     }
 
     /// Who is in the container, or the control group, of `of`.
@@ -147,7 +151,7 @@ impl Around {
             return Vec::new();
         };
         let by = format!("control group {}", crate::text::escape(group));
-        self.like(of, by, |standing| {
+        self.like(of, &by, |standing| {
             standing
                 .cgroup
                 .as_slice()
@@ -156,7 +160,7 @@ impl Around {
         })
     }
 
-    fn like(&self, of: &ProcessId, by: String, is: impl Fn(&Standing) -> bool) -> Vec<Related> {
+    fn like(&self, of: &ProcessId, by: &str, is: impl Fn(&Standing) -> bool) -> Vec<Related> {
         let mut ids: Vec<ProcessId> = self
             .standings
             .iter()
@@ -164,7 +168,7 @@ impl Around {
             .map(|(id, _)| *id)
             .collect();
         ids.sort_unstable();
-        ids.into_iter().map(|id| Related { id, of: *of, by: by.clone() }).collect()
+        ids.into_iter().map(|id| Related { id, of: *of, by: by.to_owned() }).collect()
     }
 }
 

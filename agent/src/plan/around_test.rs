@@ -61,8 +61,8 @@ fn the_other_end_is_who_holds_the_pipe_or_the_joined_socket() {
     around.joined = HashMap::from([(20, vec![21]), (21, vec![20])]);
     around.sockets.insert(20, "unix stream /run/x CONNECTED".to_owned());
     let found = around.peers(&id(5));
-    assert_eq!(pids(&found), [6, 7]);
-    assert_eq!((found[0].by.as_str(), found[1].by.as_str()), ("pipe 1", "unix stream /run/x CONNECTED"));
+    assert_eq!(pids(&found), [7, 6], "what fewer hold comes first");
+    assert_eq!((found[0].by.as_str(), found[1].by.as_str()), ("unix stream /run/x CONNECTED", "pipe 1"));
     assert_eq!(pids(&around.peers(&id(7))), [5]);
     assert!(around.peers(&id(8)).is_empty());
 }

@@ -133,6 +133,25 @@ pub enum Why {
     Host,
 }
 
+/// Why `one` is in scope, in words.
+pub fn words(one: &InScope) -> String {
+    let why = match one.why {
+        Why::Target => "target",
+        Why::Descendant => "descends from a target",
+        Why::Tracer => "tracing",
+        Why::Peer => "other end",
+        Why::Session => "same session",
+        Why::Ancestor => "a target descends from it",
+        Why::Container => "same container",
+        Why::Service => "same service",
+        Why::Host => "on this host",
+    };
+    match (&one.by, &one.of) {
+        (Some(by), Some(of)) => format!("{why} ({by}, of pid {})", of.pid),
+        _ => why.to_owned(),
+    }
+}
+
 /// The plan for `job`, with the resolved `targets`, and what is known of how processes stand to each other.
 pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId], around: &Around) -> Plan {
     let mut scope = Scope { job, tree, seen: HashSet::new(), list: Vec::new(), left_out: 0 };
