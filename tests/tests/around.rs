@@ -8,6 +8,7 @@ use e2e::agent::succeed;
 use e2e::holder::Holder;
 use e2e::judges::Bag;
 use e2e::{net, story, world};
+use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 
 #[test]
@@ -97,6 +98,25 @@ fn what_the_policy_leaves_out_is_not_there_and_said() {
             let detail = attempt["detail"].as_str().unwrap_or_default();
             ensure!(attempt["outcome"] == "refused" && detail.contains("by policy"), "{attempt}");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_process_that_hides_under_a_mount_is_a_finding() {
+    world::inside("a_process_that_hides_under_a_mount_is_a_finding", || {
+        let holder = Holder::start(&["elsewhere"])?;
+        let folder = format!("/proc/{}", holder.seen.pid);
+        let nothing = None::<&str>;
+        mount(Some("tmpfs"), folder.as_str(), Some("tmpfs"), MsFlags::empty(), nothing)?;
+        let bag = capture(&["--host", "--profile", "volatile"])?;
+        let views = json(&bag, "data/hidden/processes.json")?;
+        let findings = views["findings"].as_array().context("no findings")?;
+        ensure!(findings.iter().all(|finding| finding["pid"] == holder.seen.pid), "{views}");
+        let says = |words: &str| {
+            findings.iter().any(|finding| finding["reason"].as_str().is_some_and(|why| why.contains(words)))
+        };
+        ensure!(says("mounted over") && says("cannot be read"), "{views}");
         Ok(())
     });
 }

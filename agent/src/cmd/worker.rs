@@ -142,6 +142,9 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
     drop(std::fs::write("/proc/self/oom_score_adj", "500"));
     let mut bag = Bag::create(directory, id).map_err(Error::failed)?;
     let time = Duration::from_secs(job.limits.deadline_s);
+    let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
+    let held =
+        collect::first(job, &mut bag, deadline, &mut |progress| tell(&progress)).map_err(Error::failed)?;
     // What will be copied has to be there then.
     let window = job.places.history.as_deref().map(|folder| Hold::take(folder, oldest(job)));
     if let Some(Err(failure)) = &window {
@@ -161,10 +164,10 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
         };
         bag.attempt(&attempt).map_err(Error::failed)?;
     }
-    let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
     let look = collect::look(&job.places.proc, job.facts.boot, &tree, started + time / LOOK_PART);
     let plan = plan::plan(job, &tree, &targets, &look.around);
     let mut context = collect::Context::new(job, &tree, &targets, plan, look, deadline);
+    context.held = held;
     collect::run(&mut context, &mut bag, &mut |progress| tell(&progress)).map_err(Error::failed)?;
     bag.finish().map_err(Error::failed)?;
     drop(window);

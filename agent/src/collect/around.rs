@@ -57,7 +57,7 @@ pub fn look(proc: &Path, boot: BootId, tree: &Tree, deadline: Instant) -> Look {
             break;
         }
         let Ok(dir) = ProcDir::open(proc, id) else { continue };
-        descriptors = descriptors.saturating_add(look.process(dir));
+        descriptors = descriptors.saturating_add(look.process(dir, tree));
     }
     if let Ok(own) = ProcDir::own(proc) {
         look.namespace(own);
@@ -78,14 +78,17 @@ pub fn look(proc: &Path, boot: BootId, tree: &Tree, deadline: Instant) -> Look {
 
 impl Look {
     /// Notes one process; how many descriptors it has.
-    fn process(&mut self, dir: ProcDir) -> usize {
+    fn process(&mut self, dir: ProcDir, tree: &Tree) -> usize {
         let text = |name| dir.text(name, TEXT_MAX).map(|(text, _)| text).unwrap_or_default();
+        let image = tree.get(&dir.id()).and_then(|node| node.image());
+        // The tree has it of a moment ago; on older kernels the unified hierarchy says little.
+        let known = image.map(|image| image.cgroup.clone()).filter(|group| group.0.len() > 1);
         let mut standing = Standing {
             name: dir.stat.comm.clone(),
-            executable: Bytes(dir.link("exe").unwrap_or_default()),
+            executable: image.map(|image| image.executable.clone()).unwrap_or_default(),
             session: dir.stat.session,
             tracer: Status::parse(&text("status")).map_or(0, |status| status.tracer),
-            cgroup: cgroup(&text("cgroup")),
+            cgroup: known.unwrap_or_else(|| cgroup(&text("cgroup"))),
             resident: dir.stat.rss.saturating_mul(page_size()),
             holds: Vec::new(),
         };

@@ -28,14 +28,16 @@ fn the_other_ends_of_a_childs_pipe_and_unix_socket_are_found() {
     let of_child: Vec<&str> =
         peers.iter().filter(|peer| peer.id == id).map(|peer| peer.by.as_str()).collect();
     assert_eq!(of_child.len(), 1, "{peers:?}: each process once");
-    let ends: Vec<String> = look.around.standings[&parent_id]
+    let ends: Vec<Object> = look.around.standings[&parent_id]
         .holds
         .iter()
-        .flat_map(|object| look.around.other_ends(*object))
-        .filter(|(holder, _)| holder.process == id)
-        .map(|(_, by)| by)
+        .filter(|object| look.around.other_ends(**object).any(|holder| holder.process == id))
+        .copied()
         .collect();
-    assert!(ends.iter().any(|by| by.starts_with("pipe ")), "{ends:?}");
-    assert!(ends.iter().any(|by| by == "unix stream CONNECTED"), "{ends:?}");
+    assert!(ends.iter().any(|end| matches!(end, Object::Pipe(_))), "{ends:?}");
+    let Some(Object::Socket(inode)) = ends.iter().find(|end| matches!(end, Object::Socket(_))) else {
+        panic!("{ends:?}")
+    };
+    assert_eq!(look.around.sockets[inode], "unix stream CONNECTED");
     drop(parent.0.stdin.take());
 }

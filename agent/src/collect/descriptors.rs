@@ -6,15 +6,15 @@ use super::attempts::{Found, Miss};
 use super::procdir::ProcDir;
 use super::system::{Attributes, statx};
 use crate::event::ProcessId;
-use crate::plan::around::{Around, Object};
+use crate::plan::around::{Around, Holder, Object};
 use crate::proc::{FdInfo, Held, namespace_inode};
 use crate::text::Bytes;
 
 /// Descriptors of one process; more are counted as missing.
 const FDS_MAX: usize = 65_536;
 
-/// Others at the other end of one descriptor that are listed.
-const PEERS_MAX: usize = 256;
+/// Others at the other end of one descriptor that are listed; all are counted.
+const PEERS_MAX: usize = 16;
 
 /// A text of one descriptor; epoll and inotify list what they watch.
 const TEXT_MAX: u64 = 64 << 10;
@@ -39,6 +39,9 @@ struct Descriptor<'a> {
     /// Who holds the other end of a pipe, a UNIX socket or a connection over this host.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     peers: Vec<Peer<'a>>,
+    /// How many there are, where these are not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    all_peers: Option<usize>,
     /// What it holds, where it is of the kernel's own kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<Held>,
@@ -73,6 +76,7 @@ fn descriptor<'a>(around: &'a Around, dir: &ProcDir, fd: u32) -> Option<Descript
     let info = FdInfo::parse(&text);
     let attributes = dir.path(&name).and_then(|path| statx(path, c"")).ok();
     let object = Object::of_link(&target);
+    let (peers, all) = object.map(|object| peers(around, dir, fd, object)).unwrap_or_default();
     Some(Descriptor {
         fd,
         flags: format!("{:#o}", info.flags),
@@ -86,7 +90,8 @@ fn descriptor<'a>(around: &'a Around, dir: &ProcDir, fd: u32) -> Option<Descript
             Some(Object::Socket(inode)) => around.sockets.get(&inode).map(String::as_str),
             _ => None,
         },
-        peers: object.map(|object| peers(around, dir, fd, object)).unwrap_or_default(),
+        all_peers: (all > peers.len()).then_some(all),
+        peers,
         held: Held::parse(&target, &text),
         seals: if target.starts_with(b"/memfd:") { seals(dir, &name) } else { None },
         info: beyond(&text),
@@ -94,17 +99,15 @@ fn descriptor<'a>(around: &'a Around, dir: &ProcDir, fd: u32) -> Option<Descript
     })
 }
 
-fn peers<'a>(around: &'a Around, dir: &ProcDir, fd: u32, object: Object) -> Vec<Peer<'a>> {
-    let others = around.other_ends(object).into_iter().map(|(holder, _)| holder);
-    others
-        .filter(|holder| (holder.process, holder.fd) != (dir.id(), fd))
-        .take(PEERS_MAX)
-        .map(|holder| Peer {
-            process: holder.process,
-            fd: holder.fd,
-            name: around.standings.get(&holder.process).map(|standing| &standing.name),
-        })
-        .collect()
+/// Some of those at the other end, and how many there are.
+fn peers<'a>(around: &'a Around, dir: &ProcDir, fd: u32, object: Object) -> (Vec<Peer<'a>>, usize) {
+    let others = || around.other_ends(object).filter(|holder| (holder.process, holder.fd) != (dir.id(), fd));
+    let peer = |holder: Holder| Peer {
+        process: holder.process,
+        fd: holder.fd,
+        name: around.standings.get(&holder.process).map(|standing| &standing.name),
+    };
+    (others().take(PEERS_MAX).map(peer).collect(), others().count())
 }
 
 /// The seals of a file in memory: it is no device and on no remote server, so that opening it harms nothing.

@@ -20,6 +20,7 @@ mod descriptors;
 mod exe;
 mod file;
 mod findings;
+mod first;
 mod freeze;
 mod hidden;
 mod history;
@@ -40,6 +41,7 @@ mod stash;
 mod state;
 mod threads;
 mod tree;
+mod unlisted;
 mod walk;
 
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub(crate) mod testing;
 pub use around::{Look, look};
 use attempts::Attempts;
 pub use attempts::Progress;
+pub use first::{Held, first};
 
 /// What a collection works with.
 #[derive(Debug)]
@@ -66,6 +69,8 @@ pub struct Context<'a> {
     pub frozen: Vec<Frozen>,
     /// How the living stand to each other.
     pub look: Look,
+    /// Executables that are held open since the trigger.
+    pub held: Vec<Held>,
 }
 
 /// A process that was stopped to read its registers and memory.
@@ -89,7 +94,7 @@ impl<'a> Context<'a> {
         look: Look,
         deadline: Instant,
     ) -> Self {
-        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), look }
+        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), look, held: Vec::new() }
     }
 }
 
@@ -104,9 +109,11 @@ struct Collection {
 const ORDER: &[Collection] = &[
     Collection { name: "history", step: Step::History, run: history::run },
     Collection { name: "tree", step: Step::Tree, run: tree::run },
+    Collection { name: "unlisted", step: Step::Tree, run: unlisted::run },
     Collection { name: "network", step: Step::Network, run: network::run },
     Collection { name: "process", step: Step::Process, run: process::run },
     Collection { name: "exe", step: Step::Exe, run: exe::run },
+    Collection { name: "held", step: Step::Exe, run: first::run },
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },

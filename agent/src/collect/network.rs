@@ -110,7 +110,7 @@ fn texts(
         let name = Name::data(&["network", &namespace.to_string(), text]);
         attempts.take(format!("net:[{namespace}] {text}"), &name, |_| {
             let read = view.dir.text(&format!("net/{text}"), LIST_MAX);
-            view.dir.check()?;
+            view.dir.is_there()?;
             let (bytes, lack) = read.map_err(Miss::of_the_living)?;
             let sockets = of_text(text, &bytes).into_iter();
             unlisted.extend(
@@ -162,7 +162,7 @@ fn owners(around: &Around, object: Object) -> Vec<Owner<'_>> {
 }
 
 fn peers(around: &Around, inode: u64) -> Vec<Owner<'_>> {
-    around.other_ends(Object::Socket(inode)).into_iter().map(|(holder, _)| owner(around, holder)).collect()
+    around.other_ends(Object::Socket(inode)).map(|holder| owner(around, holder)).collect()
 }
 
 fn owner(around: &Around, holder: Holder) -> Owner<'_> {

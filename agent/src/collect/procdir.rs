@@ -73,6 +73,11 @@ impl ProcDir {
         stat_below(self.fd.as_fd(), &self.id).map(drop)
     }
 
+    /// Whether it still lives. That it is the same needs no look: the descriptor stands for this one and no other.
+    pub(super) fn is_there(&self) -> Result<(), Miss> {
+        statx(&self.fd, c"stat").map(drop).map_err(|error| Miss::at("look whether it lives", &error))
+    }
+
     /// A file below the directory, never followed where it is a link.
     pub(super) fn file(&self, name: &str) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;

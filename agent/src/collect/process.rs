@@ -84,8 +84,13 @@ fn process(context: &Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) ->
         let name = Name::data(&["process", &short, &text.replace('/', "-")]);
         attempts.take(subject, &name, |_| {
             let found = dir.found(text, *max);
-            // The bytes are of the process that was meant: the directory is pinned, and it still lives.
-            dir.check()?;
+            // The bytes are of the process that was meant: the directory is pinned. It is looked at whole only where
+            // there are none, as it may have ended.
+            if found.as_ref().is_ok_and(|found| !found.is_empty()) {
+                dir.is_there()?;
+            } else {
+                dir.check()?;
+            }
             found.map_err(Miss::of_the_living)
         })?;
     }
@@ -97,8 +102,8 @@ fn process(context: &Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) ->
         let artifact = Name::data(&["process", &short, &format!("{name}.json")]);
         attempts.take(format!("{short} {name}"), &artifact, |_| find().and_then(checked))
     };
-    json("fd", &mut || descriptors(&context.look.around, &dir))?;
     json("ns", &mut || links(&dir))?;
+    json("fd", &mut || descriptors(&context.look.around, &dir))?;
     if one.all_state {
         json("state", &mut || state(&dir))?;
         json("threads", &mut || threads(&dir))?;

@@ -106,32 +106,35 @@ impl Around {
         let mut seen = HashSet::from([*of]);
         let mut found = Vec::new();
         let holds = self.standings.get(of).map_or(&[][..], |standing| &standing.holds);
-        let mut ends: Vec<_> = holds.iter().map(|object| self.other_ends(*object)).collect();
-        ends.sort_by_key(Vec::len);
-        for ends in ends {
-            for (holder, by) in ends {
+        let mut ends: Vec<(usize, Object)> =
+            holds.iter().map(|object| (self.other_ends(*object).count(), *object)).collect();
+        ends.sort_unstable();
+        for (_, object) in ends {
+            for holder in self.other_ends(object) {
                 if seen.insert(holder.process) {
-                    found.push(Related { id: holder.process, of: *of, by });
+                    found.push(Related { id: holder.process, of: *of, by: self.describe(object) });
                 }
             }
         }
         found
     }
 
-    /// Who holds the other end of `object` (of a pipe: any end), and what it is.
-    pub fn other_ends(&self, object: Object) -> Vec<(Holder, String)> {
-        let holders =
-            |object: Object| self.holders.get(&object).map_or(&[][..], Vec::as_slice).iter().copied();
-        match object {
-            Object::Pipe(inode) => holders(object).map(|holder| (holder, format!("pipe {inode}"))).collect(),
+    /// Who holds the other end of `object` (of a pipe: any end).
+    pub fn other_ends(&self, object: Object) -> impl Iterator<Item = Holder> {
+        let ends = match object {
+            Object::Pipe(_) => vec![object],
             Object::Socket(inode) => {
-                let what = self.sockets.get(&inode).map_or("socket", String::as_str);
                 let ends = self.joined.get(&inode).map_or(&[][..], Vec::as_slice);
-                ends.iter()
-                    .flat_map(|end| holders(Object::Socket(*end)))
-                    .map(|holder| (holder, what.to_owned()))
-                    .collect()
+                ends.iter().map(|end| Object::Socket(*end)).collect()
             }
+        };
+        ends.into_iter().flat_map(|end| self.holders.get(&end).map_or(&[][..], Vec::as_slice)).copied()
+    }
+
+    fn describe(&self, object: Object) -> String {
+        match object {
+            Object::Pipe(inode) => format!("pipe {inode}"),
+            Object::Socket(inode) => self.sockets.get(&inode).map_or("socket", String::as_str).to_owned(),
         }
     }
 

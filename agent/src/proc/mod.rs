@@ -24,7 +24,7 @@ pub use ns::namespace_inode;
 pub use nul::{Cut, nul_separated};
 pub use rights::{Limit, Rights, Timer, limits, timers};
 pub use stat::Stat;
-pub use status::Status;
+pub use status::{Status, status_name};
 
 /// A text of /proc that is not what proc(5) says.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,6 +9,8 @@ mod load;
 mod mixed;
 mod ratio;
 mod record;
+mod sweep;
+mod trigger;
 mod watcher;
 
 use anyhow::{Context, Result, ensure};
@@ -25,10 +27,12 @@ struct Part {
 }
 
 /// The parts of `cargo xtask bench GROUP`, by group.
-const GROUPS: [(&str, &[Part]); 3] = [
+const GROUPS: [(&str, &[Part]); 5] = [
     ("door", &[Part { name: "door", measure: door::measure }]),
     ("history", &[Part { name: "mixed", measure: mixed::measure }]),
     ("record", &record::PARTS),
+    ("sweep", &[Part { name: "sweep", measure: sweep::measure }]),
+    ("trigger", &[Part { name: "trigger", measure: trigger::measure }]),
 ];
 
 /// Runs one group, or all; or only the part of this name.
