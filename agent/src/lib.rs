@@ -10,6 +10,7 @@
 pub mod event;
 pub mod text;
 pub mod proc;
+pub mod netlink;
 
 // The way of the evidence.
 pub mod kernel;

@@ -17,6 +17,7 @@ pub mod frozen;
 pub mod fuse;
 pub mod hostile;
 pub mod http;
+pub mod holder;
 pub mod judges;
 pub mod known;
 pub mod living;

@@ -260,7 +260,8 @@ impl Open {
         if self.notes.len() >= NOTES_MAX { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Closes the frame, and sends it off.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         let Some(Gathered { content, notes, make_safe }) = self.take() else { return Ok(()) };
         let gone = || io::Error::other("the thread that writes the bundle has ended");
         let frame = if content.is_empty() {

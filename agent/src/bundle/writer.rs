@@ -183,6 +183,12 @@ impl Bag {
         self.pipeline.drop_behind();
     }
 
+    /// Sends what was added so far on its way to the file, without waiting for it to arrive.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let flushed = self.pipeline.open().and_then(|mut open| open.flush());
+        flushed.map_err(|error| self.failed(error))
+    }
+
     /// Closes the last frame; the bag is now ready to be sealed.
     pub fn finish(self) -> Result<(), Error> {
         let Self { id, pipeline, attempts_dropped, .. } = self;

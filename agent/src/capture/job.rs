@@ -151,6 +151,8 @@ pub struct Limits {
     pub ram_bytes: u64,
     /// How the whole RAM is taken where the profile asks for it.
     pub ram: Ram,
+    /// What is left out, and said to be: it may hold passwords and keys.
+    pub omit: Vec<Omit>,
 }
 
 /// The form of an image of the whole RAM.
@@ -166,6 +168,19 @@ pub enum Ram {
     None,
 }
 
+/// Something that a policy may leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Omit {
+    /// Environments of processes.
+    Environment,
+    /// Memory of processes.
+    Memory,
+}
+
+/// The detail of what was left out so.
+pub const BY_POLICY: &str = "left out by policy (`capture.omit`)";
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -180,6 +195,7 @@ impl Default for Limits {
             freeze: Freeze::Auto,
             ram_bytes: 64 << 30,
             ram: Ram::default(),
+            omit: Vec::new(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `afterimage capture`: a capture by hand, now.
 
+mod plan;
+
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +24,7 @@ use crate::trigger::{Profile, Target, Trigger};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  afterimage capture --pid 4711 --reason 'odd child of nginx' --case INC-17\n  \
+                        afterimage capture --pid 4711 --dry-run\n  \
                         afterimage capture --remote 203.0.113.45:4444\n  \
                         afterimage capture --host --profile volatile --output /mnt/usb"
 )]
@@ -40,6 +43,9 @@ pub struct CaptureArgs {
     /// A case number; it stands in the bundle.
     #[arg(long)]
     case: Option<String>,
+    /// Only say what would be taken, and why; nothing is.
+    #[arg(long)]
+    dry_run: bool,
     /// Put the bundle into this directory instead of the store.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -80,6 +86,10 @@ struct Done {
 /// Asks the recorder, or does it alone, and prints where the bundle is.
 pub fn run(args: &CaptureArgs, context: &Context) -> Result<Exit, Error> {
     let trigger = trigger(args)?;
+    if args.dry_run {
+        must_be_root()?;
+        return plan::show(trigger, context);
+    }
     let directory = args.output.as_ref().map(|path| {
         let opened =
             File::open(path).and_then(|folder| folder.metadata().map(|metadata| (folder, metadata.is_dir())));
@@ -164,11 +174,7 @@ fn by_recorder(
 
 /// Everything in this process and its own helpers: no history.
 fn alone(trigger: Trigger, directory: Option<OwnedFd>, context: &Context) -> Result<Done, Error> {
-    if !nix::unistd::geteuid().is_root() {
-        let words = "a capture must be made as root (other users' memory, environment and files are read), or by a \
-                     running recorder, which root may ask";
-        return Err(Error::failed(words));
-    }
+    must_be_root()?;
     let mut note = std::io::stderr().lock();
     writeln!(
         note,
@@ -211,6 +217,15 @@ fn alone(trigger: Trigger, directory: Option<OwnedFd>, context: &Context) -> Res
         sha256: sealed.sha256,
         recorder: false,
     })
+}
+
+fn must_be_root() -> Result<(), Error> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let words = "a capture must be made as root (other users' memory, environment and files are read), or by a \
+                 running recorder, which root may ask";
+    Err(Error::failed(words))
 }
 
 fn print(done: &Done, context: &Context) -> Result<(), Error> {

@@ -25,6 +25,8 @@ use crate::{door, gate, guard, plan, thaw};
 
 /// Reading the history back may take this part of a capture's time: the living do not wait for it.
 const READ_PART: u32 = 6;
+/// The look around, which the plan needs, ends at this part of the time.
+const LOOK_PART: u32 = 4;
 /// The collector stops by itself this long before it would be ended from outside.
 const BEFORE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -151,6 +153,9 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
     let spool = Spool::in_directory(directory.as_fd(), collect::reading_threads(), job.limits.spool_bytes);
     let mut bag = Bag::create(directory, id).map_err(Error::failed)?;
     let time = Duration::from_secs(job.limits.deadline_s);
+    let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
+    let held =
+        collect::first(job, &mut bag, deadline, &mut |progress| tell(&progress)).map_err(Error::failed)?;
     // What will be copied has to be there then.
     let window = job.places.history.as_deref().map(|folder| Hold::take(folder, oldest(job)));
     if let Some(Err(failure)) = &window {
@@ -170,9 +175,10 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
         };
         bag.attempt(&attempt).map_err(Error::failed)?;
     }
-    let plan = plan::plan(job, &tree, &targets);
-    let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
-    let mut context = collect::Context::new(job, &tree, &targets, plan, deadline);
+    let look = collect::look(&job.places.proc, job.facts.boot, &tree, started + time / LOOK_PART);
+    let plan = plan::plan(job, &tree, &targets, &look.around);
+    let mut context = collect::Context::new(job, &tree, &targets, plan, look, deadline);
+    context.held = held;
     context.spool = spool;
     collect::run(&mut context, &mut bag, &mut |progress| tell(&progress)).map_err(Error::failed)?;
     bag.finish().map_err(Error::failed)?;
@@ -181,7 +187,7 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
 }
 
 /// What the history and /proc know of whom the trigger means.
-fn read_history(job: &Job, deadline: Instant) -> Recalled {
+pub(super) fn read_history(job: &Job, deadline: Instant) -> Recalled {
     let (running, _) = crate::kernel::scan(&job.places.proc, job.facts.boot);
     let mut unread = Vec::new();
     if let Some(folder) = &job.places.history {

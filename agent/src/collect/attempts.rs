@@ -1,7 +1,7 @@
 //! Every attempt ends in exactly one outcome, within the deadline and the budget, and is written down.
 
 use std::io::{self, Cursor, Read};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -11,6 +11,11 @@ use crate::bundle::frame::Effort;
 use crate::bundle::writer::Error;
 use crate::bundle::{Attempt, Bag, Frozen, Name, Outcome};
 use crate::capture::job::Limits;
+
+/// Room for most texts of /proc.
+const TEXT: usize = 4096;
+/// Whoever watches is told so often: each time wakes two processes.
+const REPORT: Duration = Duration::from_millis(50);
 
 /// How far a collection is; many a second, for whoever watches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +108,10 @@ impl<'s> Found<'s> {
             .map_err(|error| Miss::refused(format!("write as JSON: {error}")))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+
     pub(super) fn lacking(mut self, lack: Option<Miss>) -> Self {
         self.lack = self.lack.or(lack);
         self
@@ -137,6 +146,7 @@ pub(super) struct Attempts<'a> {
     taken: u64,
     holds: Option<String>,
     room: Room,
+    reported: Instant,
 }
 
 impl<'a> Attempts<'a> {
@@ -148,7 +158,8 @@ impl<'a> Attempts<'a> {
     ) -> Self {
         let room =
             Room { bytes: limits.bytes, memory: limits.memory_bytes, file: limits.file_bytes, deadline };
-        Self { bag, progress, collection: "", done: 0, total: 0, taken: 0, holds: None, room }
+        let (collection, reported) = ("", Instant::now());
+        Self { bag, progress, collection, done: 0, total: 0, taken: 0, holds: None, room, reported }
     }
 
     /// The attempts that follow belong to `collection`.
@@ -316,11 +327,14 @@ impl<'a> Attempts<'a> {
         self.bag.attempt(attempt)?;
         self.done = self.done.saturating_add(1);
         self.total = self.total.max(self.done);
-        self.report();
+        if self.reported.elapsed() >= REPORT {
+            self.report();
+        }
         Ok(())
     }
 
     fn report(&mut self) {
+        self.reported = Instant::now();
         let Self { collection, done, total, taken, .. } = *self;
         let holds = self.holds.clone();
         (self.progress)(Progress { collection: collection.to_owned(), done, total, bytes: taken, holds });
@@ -344,7 +358,8 @@ impl Read for Timed<'_> {
 
 /// At most `max` bytes of `source`, and whether that was all.
 pub(super) fn read_bounded(source: impl Read, max: u64) -> io::Result<(Vec<u8>, bool)> {
-    let mut bytes = Vec::new();
+    // Most texts of /proc are whole after one read: without room the first one would be of 32 bytes.
+    let mut bytes = Vec::with_capacity(TEXT);
     source.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let whole = bytes.len() <= max;

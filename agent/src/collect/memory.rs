@@ -14,7 +14,7 @@ use super::backing::{self, Backing};
 use super::core::{Machine, Subject, head};
 use super::exe::MOUNTINFO_MAX;
 use super::file::Remote;
-use super::freeze::{Freezer, Look, Lot, Smear, Stop, lots};
+use super::freeze::{Freezer, Lot, Smear, Stop, TaskList, lots};
 use super::image::{Image, Reading};
 use super::procdir::ProcDir;
 use super::segments::{Choice, Hole, IN_FILE, SEGMENTS_MAX, Selection, hexadecimal, select};
@@ -134,7 +134,7 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
     let (since, begun, was_safe) = (Timestamp::now(), Instant::now(), attempts.safe().is_some());
     let Context { plan, spool, freezer, .. } = &mut *context;
     let means = (&plan.limits, &*spool);
-    let before = Look::at(&dir);
+    let before = TaskList::at(&dir);
     attempts.hold(short.clone());
     let taken = attempts.take_and_judge(
         subject,
@@ -176,7 +176,7 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
 }
 
 /// What is to be said of the reading, and of what changed meanwhile in a process that was not held.
-fn judge(reading: &Reading, report: &mut Report, before: &Look, dir: &ProcDir) -> Miss {
+fn judge(reading: &Reading, report: &mut Report, before: &TaskList, dir: &ProcDir) -> Miss {
     let mut said = reading.judge();
     if let Some(note) = &report.note {
         said.detail = format!("{}; {note}", said.detail);

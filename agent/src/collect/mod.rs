@@ -12,6 +12,7 @@ use crate::history::tree::Tree;
 use crate::plan::{Plan, Step};
 use crate::system::process as system;
 
+mod around;
 mod attempts;
 mod code;
 mod content;
@@ -23,6 +24,7 @@ mod exe;
 mod file;
 mod files;
 mod findings;
+mod first;
 mod freeze;
 mod hidden;
 mod history;
@@ -35,6 +37,7 @@ mod memory;
 mod mounted;
 mod named;
 mod names;
+mod netlink;
 mod network;
 mod passwd;
 mod pinned;
@@ -48,14 +51,20 @@ mod source;
 mod spool;
 mod stash;
 mod symbols;
+mod sockets;
+mod state;
+mod threads;
 mod tree;
+mod unlisted;
 mod walk;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use around::{Look, look};
 use attempts::Attempts;
 pub use attempts::Progress;
+pub use first::{Held, first};
 use freeze::Freezer;
 use pinned::Pinned;
 pub use snapshot::threads as reading_threads;
@@ -82,14 +91,16 @@ pub struct Context<'a> {
     pinned: Pinned,
     /// Room on disk for what is copied while a process stands still.
     pub spool: Spool,
-    /// What each socket is, by inode number, once the network was looked at.
-    sockets: HashMap<u64, String>,
     /// Files of the host that are in the bag, by path.
     copied: BTreeSet<Vec<u8>>,
     /// Files whose bytes are in the bundle already.
     taken: HashMap<content::Key, Name>,
     /// Files without a name that are held until they are copied.
     deleted: Option<deleted::Held>,
+    /// How the living stand to each other.
+    pub look: Look,
+    /// Executables that are held open since the trigger.
+    pub held: Vec<Held>,
 }
 
 impl<'a> Context<'a> {
@@ -99,6 +110,7 @@ impl<'a> Context<'a> {
         tree: &'a Tree,
         targets: &'a [ProcessId],
         plan: Plan,
+        look: Look,
         deadline: Instant,
     ) -> Self {
         let pinned = Pinned::new(job.places.proc.clone());
@@ -113,11 +125,12 @@ impl<'a> Context<'a> {
             frozen: Vec::new(),
             freezer,
             pinned,
-            sockets: HashMap::new(),
             copied: BTreeSet::new(),
             taken: HashMap::new(),
             deleted: None,
             spool: Spool::default(),
+            look,
+            held: Vec::new(),
         }
     }
 }
@@ -133,9 +146,11 @@ struct Collection {
 const ORDER: &[Collection] = &[
     Collection { name: "history", step: Step::History, run: history::run },
     Collection { name: "tree", step: Step::Tree, run: tree::run },
+    Collection { name: "unlisted", step: Step::Tree, run: unlisted::run },
     Collection { name: "network", step: Step::Network, run: network::run },
     Collection { name: "process", step: Step::Process, run: process::run },
     Collection { name: "exe", step: Step::Exe, run: exe::run },
+    Collection { name: "held", step: Step::Exe, run: first::run },
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "code", step: Step::Code, run: code::run },

@@ -142,7 +142,8 @@ mod tests {
             let time = "2026-11-20T14:00:00Z".parse().unwrap();
             tree.apply(&Event { time, source: Source::Agent, process: id, action });
         }
-        let found = places(&tree, &plan::plan(&testing::job(), &tree, &[id]));
+        let found =
+            places(&tree, &plan::plan(&testing::job(), &tree, &[id], &plan::around::Around::default()));
         let paths: Vec<&str> = found.iter().map(|place| std::str::from_utf8(&place.path).unwrap()).collect();
         assert_eq!(paths, ["/home/u/.cache/.sys", "/tmp/.l", "/home/u/.config/app/x", "/home/u/dashboard/x"]);
         assert_eq!(

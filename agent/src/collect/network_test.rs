@@ -1,7 +1,6 @@
 use std::process::{Command, Stdio};
 
 use super::super::testing::{self, Child};
-use super::*;
 use crate::bundle::Outcome;
 use crate::plan::Step;
 
@@ -27,12 +26,4 @@ fn a_childs_listener_is_found_with_its_owner_and_descriptor() {
     let namespace = row["namespace"].to_string();
     assert_eq!(taken.outcome(&format!("net:[{namespace}] tcp")).0, Outcome::Ok);
     assert!(taken.members[&format!("network/{namespace}/route")].starts_with(b"Iface"));
-}
-
-#[test]
-fn only_a_sockets_link_has_a_sockets_inode() {
-    assert_eq!(socket_inode(b"socket:[42]"), Some(42));
-    for link in [&b"socket:[]"[..], b"socket:[42", b"pipe:[42]", b"/tmp/socket:[42]", b"socket:[x]", b""] {
-        assert_eq!(socket_inode(link), None);
-    }
 }

@@ -128,6 +128,11 @@ impl ProcDir {
         Some(self.through.load(Ordering::Relaxed)).filter(|tid| *tid != 0)
     }
 
+    /// Whether it still lives. That it is the same needs no look: the descriptor stands for this one and no other.
+    pub(super) fn is_there(&self) -> Result<(), Miss> {
+        statx(&self.fd, c"stat").map(drop).map_err(|error| Miss::at("look whether it lives", &error))
+    }
+
     /// A file below the directory, never followed where it is a link.
     pub(super) fn file(&self, name: &str) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
@@ -138,6 +143,11 @@ impl ProcDir {
     pub(super) fn path(&self, name: &str) -> io::Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         Ok(self.ask(name, |name| openat(&self.fd, name, flags, Mode::empty()))?)
+    }
+
+    /// A namespace (`ns/net`), opened to be entered: these links lead nowhere else.
+    pub(super) fn namespace(&self, name: &str) -> io::Result<OwnedFd> {
+        Ok(openat(&self.fd, &*format!("ns/{name}"), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
     }
 
     /// A text, at most `max` bytes of it.

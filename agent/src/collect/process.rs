@@ -2,13 +2,16 @@
 
 use super::Context;
 use super::attempts::{Attempts, Found, Miss};
-use super::descriptors::{descriptors, links, threads};
-use super::freeze::Look;
+use super::descriptors::{descriptors, links};
+use super::freeze::TaskList;
+use super::state::state;
+use super::threads::threads;
 use crate::bundle::writer::Error;
 use crate::bundle::{Name, Outcome};
+use crate::capture::job::{BY_POLICY, Omit};
 use crate::plan::InScope;
 
-/// What is copied, and at most how many bytes of it.
+/// What is copied of everybody, and at most how many bytes of it.
 const TEXTS: &[(&str, u64)] = &[
     ("status", 64 << 10),
     ("stat", 4 << 10),
@@ -16,6 +19,10 @@ const TEXTS: &[(&str, u64)] = &[
     ("environ", 16 << 20),
     ("maps", 16 << 20),
     ("cgroup", 64 << 10),
+];
+
+/// What is copied of those who matter more than a look at the whole host does.
+const MORE_TEXTS: &[(&str, u64)] = &[
     ("limits", 16 << 10),
     ("syscall", 4 << 10),
     ("wchan", 4 << 10),
@@ -25,14 +32,31 @@ const TEXTS: &[(&str, u64)] = &[
     ("sessionid", 64),
     ("uid_map", 64 << 10),
     ("gid_map", 64 << 10),
+    ("setgroups", 64),
     ("auxv", 4 << 10),
     ("mountinfo", 4 << 20),
     ("smaps", 16 << 20),
+    ("timers", 1 << 20),
+    ("timerslack_ns", 64),
+    ("timens_offsets", 4 << 10),
+    ("oom_score_adj", 64),
+    ("coredump_filter", 64),
+    ("personality", 64),
+    ("attr/current", 4 << 10),
 ];
+
+/// Beside the texts: descriptors, links; state, threads, smear.
+const JSON: usize = 2;
+const MORE_JSON: usize = 3;
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let scope: Vec<InScope> = context.plan.scope.clone();
-    attempts.expect(scope.iter().map(|one| if one.state { TEXTS.len() + 4 } else { 1 }).sum());
+    let count = |one: &InScope| match (one.state, one.all_state) {
+        (false, _) => 1,
+        (true, false) => TEXTS.len() + JSON,
+        (true, true) => TEXTS.len() + MORE_TEXTS.len() + JSON + MORE_JSON,
+    };
+    attempts.expect(scope.iter().map(count).sum());
     scope.iter().try_for_each(|one| process(context, one, attempts))
 }
 
@@ -50,28 +74,45 @@ fn process(context: &Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) ->
         Ok(dir) => dir,
         Err(miss) => return attempts.miss(format!("{short} state"), miss),
     };
-    let before = Look::at(&dir);
-    for (text, max) in TEXTS {
-        let name = Name::data(&["process", &short, text]);
-        attempts.take(format!("{short} {text}"), &name, |_| {
+    let before = TaskList::at(&dir);
+    let more = if one.all_state { MORE_TEXTS } else { &[] };
+    for (text, max) in TEXTS.iter().chain(more) {
+        let subject = format!("{short} {text}");
+        if *text == "environ" && one.omitted.contains(&Omit::Environment) {
+            attempts.miss(subject, Miss::refused(BY_POLICY))?;
+            continue;
+        }
+        let name = Name::data(&["process", &short, &text.replace('/', "-")]);
+        attempts.take(subject, &name, |_| {
             let found = dir.found(text, *max);
-            // The bytes are of the process that was meant: the directory is pinned, and it still lives.
-            dir.check()?;
+            // The bytes are of the process that was meant: the directory is pinned. It is looked at whole only where
+            // there are none, as it may have ended.
+            if found.as_ref().is_ok_and(|found| !found.is_empty()) {
+                dir.is_there()?;
+            } else {
+                dir.check()?;
+            }
             found.map_err(|miss| dir.missed(miss))
         })?;
+    }
+    if one.omitted.contains(&Omit::Memory) {
+        attempts.miss(format!("{short} core"), Miss::refused(BY_POLICY))?;
     }
     let checked = |found| dir.check().map(|()| found);
     let mut json = |name: &str, find: &mut dyn FnMut() -> Result<Found<'static>, Miss>| {
         let artifact = Name::data(&["process", &short, &format!("{name}.json")]);
         attempts.take(format!("{short} {name}"), &artifact, |_| find().and_then(checked))
     };
-    json("fd", &mut || descriptors(context, &dir))?;
     json("ns", &mut || links(&dir))?;
-    json("threads", &mut || threads(&dir))?;
-    json("smear", &mut || {
-        let smear = before.until_now(&dir);
-        Ok(Found::json(&smear)?.lacking(smear.lack()).noting(smear.said()))
-    })?;
+    json("fd", &mut || descriptors(&context.look.around, &dir))?;
+    if one.all_state {
+        json("state", &mut || state(&dir))?;
+        json("threads", &mut || threads(&dir))?;
+        json("smear", &mut || {
+            let smear = before.until_now(&dir);
+            Ok(Found::json(&smear)?.lacking(smear.lack()).noting(smear.said()))
+        })?;
+    }
     Ok(())
 }
 

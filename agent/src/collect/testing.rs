@@ -66,10 +66,11 @@ impl Taken {
 pub(crate) fn take(job: &Job, tree: &Tree, targets: &[ProcessId], steps: &[Step]) -> Taken {
     let folder = tempfile::tempdir().unwrap();
     let mut bag = Bag::create(File::open(folder.path()).unwrap().into(), job.id).unwrap();
-    let mut plan = plan::plan(job, tree, targets);
-    plan.steps.retain(|step| steps.contains(step));
     let deadline = Instant::now() + Duration::from_secs(job.limits.deadline_s);
-    let mut context = Context::new(job, tree, targets, plan, deadline);
+    let look = super::look(&job.places.proc, job.facts.boot, tree, deadline);
+    let mut plan = plan::plan(job, tree, targets, &look.around);
+    plan.steps.retain(|step| steps.contains(step));
+    let mut context = Context::new(job, tree, targets, plan, look, deadline);
     super::run(&mut context, &mut bag, &mut |_| {}).unwrap();
     let frozen = context.frozen;
     bag.finish().unwrap();

@@ -139,7 +139,8 @@ pub(super) fn namespaces(folder: &Path) -> Namespaces {
 
 /// At most [`LARGEST`] bytes of a text.
 pub(super) fn read(path: &PathBuf) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
+    // Room for most of them: without it the first read would be of 32 bytes.
+    let mut text = Vec::with_capacity(4096);
     File::open(path)?.take(LARGEST).read_to_end(&mut text)?;
     Ok(text)
 }

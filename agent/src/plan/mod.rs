@@ -1,20 +1,28 @@
 //! What will be taken, in which order, within which budget. Pure: values in, values out.
 //!
-//! Targets come first, then all that descends from them (through exited links as well, so that orphans are found),
-//! then their ancestors, then the rest of the service they belong to: whatever is cut off by a budget or a deadline is
-//! what matters least.
+//! Targets come first, then all that descends from them (through exited links as well, so that orphans are found), who
+//! traces one of these or holds the other end of a pipe or socket of theirs, their session, their ancestors, their
+//! container, then the rest of the service they belong to: whatever is cut off by a budget or a deadline is what matters
+//! least.
+
+pub mod around;
 
 use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::capture::job::{Job, Limits};
+use crate::capture::job::{Job, Limits, Omit};
 use crate::event::{BootId, ProcessId};
 use crate::history::tree::Tree;
 use crate::trigger::Profile;
 
+use around::{Around, Related};
+
 /// Processes in scope of one capture; more are counted, not taken.
 pub const SCOPE_MAX: usize = 10_000;
+
+/// Processes whose peers and tracers are looked for.
+const CLOSE_MAX: usize = 1_000;
 
 /// What will be taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -103,16 +111,27 @@ pub struct InScope {
     pub id: ProcessId,
     /// Why it is in scope.
     pub why: Why,
+    /// To whom it stands in that relation, where it is not of one family with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<ProcessId>,
+    /// By what: which socket, which session, ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Whether its exit was not seen.
     pub living: bool,
     /// Whether its state is taken (of the exited there is none).
     pub state: bool,
+    /// Whether that is all there is of it (threads, timers, smaps, ...), or only what a look at a whole host needs.
+    pub all_state: bool,
     /// Whether its executable is taken.
     pub exe: bool,
     /// Whether its memory is taken.
     pub core: bool,
     /// Whether what the recorder kept of its executables is taken.
     pub stash: bool,
+    /// What would be taken, but for the policy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<Omit>,
 }
 
 /// Why a process is in scope.
@@ -123,16 +142,43 @@ pub enum Why {
     Target,
     /// It descends from a target.
     Descendant,
+    /// It traces one of these, or is traced by it.
+    Tracer,
+    /// It holds the other end of a pipe, a UNIX socket or a connection of one of these.
+    Peer,
+    /// It is in the same session.
+    Session,
     /// A target descends from it.
     Ancestor,
+    /// It is in the same container, or control group.
+    Container,
     /// It belongs to the same service: the same topmost ancestor below the first process.
     Service,
     /// The whole host is meant, or no target was found.
     Host,
 }
 
-/// The plan for `job`, with the resolved `targets`.
-pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId]) -> Plan {
+/// Why `one` is in scope, in words.
+pub fn words(one: &InScope) -> String {
+    let why = match one.why {
+        Why::Target => "target",
+        Why::Descendant => "descends from a target",
+        Why::Tracer => "tracing",
+        Why::Peer => "other end",
+        Why::Session => "same session",
+        Why::Ancestor => "a target descends from it",
+        Why::Container => "same container",
+        Why::Service => "same service",
+        Why::Host => "on this host",
+    };
+    match (&one.by, &one.of) {
+        (Some(by), Some(of)) => format!("{why} ({by}, of pid {})", of.pid),
+        _ => why.to_owned(),
+    }
+}
+
+/// The plan for `job`, with the resolved `targets`, and what is known of how processes stand to each other.
+pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId], around: &Around) -> Plan {
     let mut scope = Scope { job, tree, seen: HashSet::new(), list: Vec::new(), left_out: 0 };
     for target in targets {
         scope.add(*target, Why::Target);
@@ -140,8 +186,21 @@ pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId]) -> Plan {
     for target in targets {
         scope.extend(&tree.subtree(target), Why::Descendant);
     }
+    let close: Vec<ProcessId> = scope.list.iter().map(|one| one.id).take(CLOSE_MAX).collect();
+    for id in &close {
+        scope.relate(around.tracers(id), Why::Tracer);
+    }
+    for id in &close {
+        scope.relate(around.peers(id), Why::Peer);
+    }
+    for target in targets {
+        scope.relate(around.session(target), Why::Session);
+    }
     for target in targets {
         scope.extend(&below_first(tree, target), Why::Ancestor);
+    }
+    for target in targets {
+        scope.relate(around.container(target), Why::Container);
     }
     for target in targets {
         let top = below_first(tree, target).last().copied().unwrap_or(*target);
@@ -194,6 +253,16 @@ impl Scope<'_> {
         }
     }
 
+    fn relate(&mut self, all: Vec<Related>, why: Why) {
+        for Related { id, of, by } in all {
+            let before = self.list.len();
+            self.add(id, why);
+            if let Some(added) = self.list.get_mut(before) {
+                (added.of, added.by) = (Some(of), Some(by));
+            }
+        }
+    }
+
     fn add(&mut self, id: ProcessId, why: Why) {
         if !self.seen.insert(id) {
             return;
@@ -205,24 +274,34 @@ impl Scope<'_> {
         let living = self.tree.get(&id).is_none_or(|node| node.lives_in(self.job.facts.boot));
         let profile = self.job.profile;
         let close = why <= Why::Descendant;
+        let core = living
+            && match profile {
+                Profile::Volatile => false,
+                Profile::Triage => close,
+                Profile::Full => true,
+            };
+        let mut omitted = self.job.limits.omit.clone();
+        omitted.retain(|what| match what {
+            Omit::Environment => living,
+            Omit::Memory => core,
+        });
         self.list.push(InScope {
             id,
             why,
+            of: None,
+            by: None,
             living,
             state: living,
+            all_state: living && (profile != Profile::Volatile || why < Why::Host),
             exe: living
                 && match profile {
                     Profile::Volatile => false,
                     Profile::Triage => why <= Why::Ancestor,
                     Profile::Full => true,
                 },
-            core: living
-                && match profile {
-                    Profile::Volatile => false,
-                    Profile::Triage => close,
-                    Profile::Full => true,
-                },
+            core: core && !omitted.contains(&Omit::Memory),
             stash: profile != Profile::Volatile,
+            omitted,
         });
     }
 }

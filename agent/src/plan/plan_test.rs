@@ -1,5 +1,6 @@
 use jiff::Timestamp;
 
+use super::around::{Holder, Object, Standing};
 use super::*;
 use crate::collect::testing;
 use crate::event::{Action, BootId, Event, Exit, Fork, Source};
@@ -35,7 +36,11 @@ fn tree_within(bounds: Bounds) -> Tree {
 fn scope(profile: Profile, targets: &[ProcessId]) -> Vec<(u32, Why, bool)> {
     let mut job = testing::job();
     job.profile = profile;
-    plan(&job, &tree(), targets).scope.iter().map(|one| (one.id.pid, one.why, one.core)).collect()
+    plan(&job, &tree(), targets, &Around::default())
+        .scope
+        .iter()
+        .map(|one| (one.id.pid, one.why, one.core))
+        .collect()
 }
 
 #[test]
@@ -70,7 +75,10 @@ fn the_profile_decides_about_memory_and_steps() {
     );
     let mut job = testing::job();
     job.profile = Profile::Volatile;
-    assert_eq!(plan(&job, &tree(), &[]).steps, [Step::History, Step::Tree, Step::Network, Step::Process]);
+    assert_eq!(
+        plan(&job, &tree(), &[], &Around::default()).steps,
+        [Step::History, Step::Tree, Step::Network, Step::Process]
+    );
 }
 
 #[test]
@@ -85,6 +93,61 @@ fn a_host_with_too_many_processes_is_cut_and_says_so() {
     for pid in 100..u32::try_from(SCOPE_MAX).unwrap() + 200 {
         apply(&mut tree, pid, Action::Fork(Fork { parent: Some(id(1)), name: Bytes::from("x") }));
     }
-    let plan = plan(&testing::job(), &tree, &[]);
+    let plan = plan(&testing::job(), &tree, &[], &Around::default());
     assert_eq!((plan.scope.len(), plan.left_out), (SCOPE_MAX, 107));
+}
+
+#[test]
+fn who_stands_around_the_target_is_in_scope_with_the_reason() {
+    let mut around = Around::default();
+    let standing = |session, tracer, holds: &[Object]| Standing {
+        session,
+        tracer,
+        cgroup: Bytes::from("/a.service"),
+        holds: holds.to_vec(),
+        ..Standing::default()
+    };
+    for (pid, standing) in [
+        (1, Standing::default()),
+        (10, standing(0, 0, &[])),
+        (40, standing(40, 60, &[Object::Pipe(7)])),
+        (50, standing(0, 0, &[Object::Pipe(7)])),
+        (60, Standing::default()),
+        (70, standing(40, 0, &[])),
+        (80, standing(0, 0, &[])),
+    ] {
+        for object in &standing.holds {
+            around.holders.entry(*object).or_default().push(Holder { process: id(pid), fd: 3 });
+        }
+        around.standings.insert(id(pid), standing);
+    }
+    let plan = plan(&testing::job(), &tree(), &[id(40)], &around);
+    let found: Vec<_> = plan.scope.iter().map(|one| (one.id.pid, one.why, one.core)).collect();
+    let why = [
+        (40, Why::Target, true),
+        (60, Why::Tracer, false),
+        (50, Why::Peer, false),
+        (70, Why::Session, false),
+        (30, Why::Ancestor, false),
+        (20, Why::Ancestor, false),
+        (10, Why::Ancestor, false),
+        (80, Why::Container, false),
+    ];
+    assert_eq!(found, why);
+    let peer = &plan.scope[2];
+    assert_eq!((peer.of, peer.by.as_deref()), (Some(id(40)), Some("pipe 7")));
+    assert!(plan.scope.is_sorted_by_key(|one| one.why), "most important first");
+}
+
+#[test]
+fn what_the_policy_leaves_out_is_not_planned_and_said() {
+    let mut job = testing::job();
+    job.limits.omit = vec![Omit::Environment, Omit::Memory];
+    let plan = plan(&job, &tree(), &[id(40)], &Around::default());
+    let target = &plan.scope[0];
+    assert_eq!((target.core, &*target.omitted), (false, &[Omit::Environment, Omit::Memory][..]));
+    let exited = plan.scope.iter().find(|one| one.id.pid == 30).unwrap();
+    assert_eq!(exited.omitted, [], "of the exited there is nothing to leave out");
+    let ancestor = plan.scope.iter().find(|one| one.id.pid == 10).unwrap();
+    assert_eq!(ancestor.omitted, [Omit::Environment], "its memory would not have been taken");
 }

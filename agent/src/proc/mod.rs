@@ -7,25 +7,29 @@ mod fdinfo;
 mod iomem;
 pub mod kallsyms;
 pub mod kcore;
+mod held;
 mod maps;
 mod mountinfo;
 mod net;
 mod ns;
 mod nul;
+mod rights;
 mod stat;
 mod status;
 mod vmcoreinfo;
 
 pub use cgroup::{Membership, memberships, unified_path};
 pub use fdinfo::FdInfo;
+pub use held::{EpollWatch, Held, Watch};
 pub use iomem::{Resource, resources, system_ram};
 pub use maps::{Mapping, device_memory, mappings};
 pub use mountinfo::{Mount, mounts};
 pub use net::{InetSocket, UnixSocket, inet_sockets, tcp_state, unix_sockets};
 pub use ns::namespace_inode;
 pub use nul::{Cut, nul_separated};
+pub use rights::{Limit, Rights, Timer, limits, timers};
 pub use stat::Stat;
-pub use status::Status;
+pub use status::{Status, status_name};
 pub use vmcoreinfo::Vmcoreinfo;
 
 /// A text of /proc that is not what proc(5) says.

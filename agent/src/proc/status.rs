@@ -46,6 +46,11 @@ impl Status {
     }
 }
 
+/// The short name, as it is escaped there.
+pub fn status_name(text: &[u8]) -> Option<crate::text::Bytes> {
+    line(text, "Name").map(crate::text::Bytes::from)
+}
+
 fn missing(field: &'static str) -> Error {
     Error::Field { file: "status", field }
 }

@@ -10,6 +10,8 @@ mod memory;
 mod mixed;
 mod ratio;
 mod record;
+mod sweep;
+mod trigger;
 mod watcher;
 
 use anyhow::{Context, Result, ensure};
@@ -26,11 +28,13 @@ struct Part {
 }
 
 /// The parts of `cargo xtask bench GROUP`, by group.
-const GROUPS: [(&str, &[Part]); 4] = [
+const GROUPS: [(&str, &[Part]); 6] = [
     ("door", &[Part { name: "door", measure: door::measure }]),
     ("history", &[Part { name: "mixed", measure: mixed::measure }]),
     ("memory", &memory::PARTS),
     ("record", &record::PARTS),
+    ("sweep", &[Part { name: "sweep", measure: sweep::measure }]),
+    ("trigger", &[Part { name: "trigger", measure: trigger::measure }]),
 ];
 
 /// Runs one group, or all; or only the part of this name.

@@ -84,7 +84,7 @@ fn two_looks_show_an_exec_and_a_thread() {
     );
     child.line();
     let dir = ProcDir::open("/proc".as_ref(), child.id()).unwrap();
-    let before = Look::at(&dir);
+    let before = TaskList::at(&dir);
     assert_eq!(before.until_now(&dir).lack(), None);
     drop(child.0.stdin.take());
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -15,7 +15,7 @@
 mod cgroup;
 mod group;
 mod guarded;
-mod looks;
+mod tasks;
 mod traced;
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use self::group::Group;
 pub(super) use self::group::{Lot, lots};
 use self::guarded::Guarded;
-pub(super) use self::looks::{Look, Smear};
+pub(super) use self::tasks::{Smear, TaskList};
 use self::traced::Traced;
 use super::core::Thread;
 use super::procdir::{ProcDir, has_ended};

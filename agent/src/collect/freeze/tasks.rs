@@ -16,7 +16,7 @@ const AUXV_MAX: u64 = 4 << 10;
 
 /// A process at one moment.
 #[derive(Debug)]
-pub(in crate::collect) struct Look {
+pub(in crate::collect) struct TaskList {
     /// Number and start of each thread.
     threads: BTreeSet<(u32, u64)>,
     /// What the kernel gave the program when it was executed: addresses and an own place for random bytes.
@@ -39,7 +39,7 @@ pub(in crate::collect) struct Smear {
     through: Option<u32>,
 }
 
-impl Look {
+impl TaskList {
     pub(in crate::collect) fn at(dir: &ProcDir) -> Self {
         let (tids, _) = dir.numbers("task", THREADS_MAX).unwrap_or_default();
         let threads = tids.into_iter().filter_map(|tid| Some((tid, dir.thread(tid).ok()?.start))).collect();
