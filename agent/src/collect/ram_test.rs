@@ -23,7 +23,7 @@ fn only_the_full_profile_asks_for_it() {
     for (profile, asks) in [(Profile::Volatile, false), (Profile::Triage, false), (Profile::Full, true)] {
         let mut job = testing::job();
         job.profile = profile;
-        let plan = crate::plan::plan(&job, &testing::tree(&[]), &[]);
+        let plan = crate::plan::plan(&job, &testing::tree(&[]), &[], &crate::plan::around::Around::default());
         assert_eq!(plan.steps.contains(&Step::Ram), asks, "{profile:?}");
     }
 }

@@ -100,9 +100,15 @@ fn a_file_is_found_by_its_mapping_and_by_a_name_that_still_is_its() {
 #[test]
 fn only_a_full_capture_takes_what_packages_brought() {
     let mut job = testing::job();
-    assert_eq!(plan::plan(&job, &testing::tree(&[]), &[]).libraries, Libraries::Foreign);
+    assert_eq!(
+        plan::plan(&job, &testing::tree(&[]), &[], &plan::around::Around::default()).libraries,
+        Libraries::Foreign
+    );
     job.profile = Profile::Full;
-    assert_eq!(plan::plan(&job, &testing::tree(&[]), &[]).libraries, Libraries::All);
+    assert_eq!(
+        plan::plan(&job, &testing::tree(&[]), &[], &plan::around::Around::default()).libraries,
+        Libraries::All
+    );
 }
 
 #[test]
