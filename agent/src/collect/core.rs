@@ -105,7 +105,8 @@ pub(super) fn head(subject: &Subject<'_>, segments: &[Segment]) -> Vec<u8> {
     let notes = notes(subject);
     let count = segments.len() + 1;
     let programs = EHDR + PHDR * count;
-    let extended = u16::try_from(count).is_ok_and(|count| count < PN_XNUM).then_some(0).unwrap_or(SHDR);
+    let fits = u16::try_from(count).is_ok_and(|count| count < PN_XNUM);
+    let extended = if fits { 0 } else { SHDR };
     let headers = programs + extended;
     let page = usize::try_from(subject.page).unwrap_or(4096);
     let first = (headers + notes.len()).next_multiple_of(page);
