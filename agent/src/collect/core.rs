@@ -1,5 +1,7 @@
 //! An ELF core's beginning: header, program headers, notes. Pure; layouts as in the kernel's fs/binfmt_elf.c and
-//! include/linux/elfcore.h.
+//! include/linux/elfcore.h. `NT_X86_XSTATE` is left out: gdb 13 reckons its size by Intel's layout, warns of any other (AMD's,
+//! or of a newer kernel) and shows wrong registers. Back-traces need none of it; the lower halves of the vector registers are
+//! in `NT_FPREGSET`, the upper ones are not in the core.
 
 use super::segments::Segment;
 use crate::proc::{Mapping, Stat};
