@@ -10,6 +10,8 @@ const LEVEL: i32 = 3;
 const FAST_LEVEL: i32 = 1;
 /// Again nearly twice as fast, and a sixth larger.
 const HASTY_LEVEL: i32 = -1;
+/// Hardly dearer than to write all of it.
+const URGENT_LEVEL: i32 = -6;
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// RFC 8878, section 3.1.1.2.4.
 const BLOCK_MAX: usize = 128 << 10;
@@ -44,6 +46,8 @@ pub enum Effort {
     Fast,
     /// The same, when others wait for their turn.
     Hasty,
+    /// The first of it, which is to be on the disk as soon as a plain copy would.
+    Urgent,
 }
 
 /// Makes frames.
@@ -73,6 +77,7 @@ impl Compressor {
                 Effort::Small => LEVEL,
                 Effort::Fast => FAST_LEVEL,
                 Effort::Hasty => HASTY_LEVEL,
+                Effort::Urgent => URGENT_LEVEL,
             })?;
             self.effort = effort;
         }

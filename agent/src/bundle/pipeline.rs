@@ -19,6 +19,7 @@ use super::frame::{Compressor, Effort};
 use super::journal::Line;
 use super::layout::FRAME_MAX;
 use super::manifest::{Artifact, Attempt, Frozen};
+use crate::system::allocator::large_pages;
 
 /// What is complete reaches the file within this time, also when nothing follows it.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
@@ -69,7 +70,7 @@ impl Job {
     fn hasty(self) -> Self {
         match self.effort {
             Effort::Fast => Self { effort: Effort::Hasty, ..self },
-            Effort::Small | Effort::Hasty => self,
+            Effort::Small | Effort::Hasty | Effort::Urgent => self,
         }
     }
 }
@@ -95,7 +96,7 @@ impl Buffers {
     /// One that takes a frame's content, or the frame.
     fn take(&self) -> Vec<u8> {
         let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        free.unwrap_or_else(|| Vec::with_capacity(compress_bound(FRAME_MAX)))
+        free.unwrap_or_else(|| large_pages(compress_bound(FRAME_MAX)))
     }
 
     fn give_back(&self, mut buffer: Vec<u8>) {
@@ -268,7 +269,11 @@ impl Open {
             None
         } else {
             let (reply, frame) = sync_channel(1);
-            match self.jobs.try_send(Job { content, effort: self.effort, reply }) {
+            let effort = match self.effort {
+                Effort::Fast if self.fast <= SAFE_FIRST => Effort::Urgent,
+                effort => effort,
+            };
+            match self.jobs.try_send(Job { content, effort, reply }) {
                 Err(TrySendError::Full(job)) => self.jobs.send(job.hasty()).map_err(|_| gone())?,
                 result => result.map_err(|_| gone())?,
             }
@@ -361,10 +366,12 @@ impl Writer {
 
     /// A disk that cannot is not said to be safe; whether all of the bundle is on it is the sealer's question.
     fn make_safe(&mut self, wanted: bool) {
-        if wanted && let Some(safe) = self.safe.take() {
-            if self.failure.get().is_none() && self.partial.sync_data().is_ok() {
-                safe.send(Instant::now()).unwrap_or_default();
-            }
+        if wanted
+            && let Some(safe) = self.safe.take()
+            && self.failure.get().is_none()
+            && self.partial.sync_data().is_ok()
+        {
+            safe.send(Instant::now()).unwrap_or_default();
         }
     }
 

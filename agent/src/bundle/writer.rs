@@ -249,8 +249,9 @@ impl Bag {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Ok((read, Some(error))),
             };
-            hash.update(got);
+            // First on its way, then hashed: others compress meanwhile.
             self.pipeline.open()?.add(got)?;
+            hash.update(got);
             read = read.saturating_add(u64::try_from(got.len()).unwrap_or(u64::MAX));
         }
         Ok((read, None))

@@ -109,9 +109,10 @@ pub(super) fn select(mappings: &[(Mapping, Vec<PageRun>)], choice: Choice<'_>) -
         }
         let room = choice.budget - selection.bytes;
         let is_file = segment.worth == Worth::File;
-        let (room, why) = match is_file && file_pages < room {
-            true => (file_pages, IN_FILE),
-            false => (room, "over the memory budget"),
+        let (room, why) = if is_file && file_pages < room {
+            (file_pages, IN_FILE)
+        } else {
+            (room, "over the memory budget")
         };
         let room = room / choice.page * choice.page;
         if segment.len() > room {

@@ -13,6 +13,7 @@ use std::time::Instant;
 use super::segments::Segment;
 use super::source::{Source, Unreadable};
 use super::spool::Spool;
+use crate::system::allocator::large_pages;
 
 /// Bytes read at once: more is not faster, and this stays in the processor's cache until it is hashed.
 pub(super) const BLOCK: usize = 512 << 10;
@@ -136,7 +137,7 @@ impl Store {
         let mut files = files.into_iter();
         let logs = (0..threads).map(|_| {
             let file = files.next();
-            let mut memory = Vec::with_capacity(each);
+            let mut memory = large_pages(each);
             // Not zeros: only pages that are written to are really there.
             memory.resize(each, 0xff);
             let room = if file.is_some() { room } else { 0 };
@@ -196,8 +197,7 @@ impl Store {
         let log = self.logs.get(log).ok_or(io::ErrorKind::NotFound)?;
         let Some(zeros) = zeros else { return log.get(place, 0, out) };
         let mut from = 0;
-        let mut pages = out.chunks_mut(page).enumerate().peekable();
-        while let Some((number, bytes)) = pages.next() {
+        for (number, bytes) in out.chunks_mut(page).enumerate() {
             if zeros.has(number) {
                 bytes.fill(0);
             } else {
@@ -255,10 +255,8 @@ impl Log {
         if !in_memory && self.written.saturating_add(room) > self.room {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let buffer = match in_memory {
-            true => self.memory.get_mut(self.used..end),
-            false => self.scratch.get_mut(..length),
-        };
+        let buffer =
+            if in_memory { self.memory.get_mut(self.used..end) } else { self.scratch.get_mut(..length) };
         let buffer = buffer.ok_or(io::ErrorKind::InvalidInput)?;
         source.read(block.start, buffer, &mut unreadable)?;
         let (stored, zeros) = pack(buffer, source.page);

@@ -37,7 +37,7 @@ fn expand(store: &Store, block: &Block) -> Option<Vec<u8>> {
         Kept::Zero => out.fill(0),
         Kept::Live => return None,
         Kept::Copied { log, place, zeros } => {
-            store.expand(*log, *place, zeros.as_deref(), PAGE, &mut out).unwrap()
+            store.expand(*log, *place, zeros.as_deref(), PAGE, &mut out).unwrap();
         }
     }
     Some(out)

@@ -83,6 +83,8 @@ const ROUNDS_MAX: usize = 15;
 struct Cost {
     /// All of it.
     whole: f64,
+    /// Processor time of all that took part.
+    cpu: f64,
     /// The target's longest stop, in seconds, if it knows.
     stopped: Option<f64>,
     /// MiB by which it grew.
@@ -118,6 +120,11 @@ fn figures(trial: &Trial, taken: &[Cost], chain: &[Cost]) -> Vec<Figure> {
         chain.iter().map(|cost| cost.whole),
     );
     let mut figures = vec![goal(whole, trial.whole)];
+    figures.push(ratio(
+        format!("{name}: the same in processor time"),
+        taken.iter().map(|cost| cost.cpu),
+        chain.iter().map(|cost| cost.cpu),
+    ));
     if taken.iter().chain(chain).all(|cost| cost.stopped.is_some()) {
         let stopped = ratio(
             format!("{name}: the target's longest stop / that under gcore"),

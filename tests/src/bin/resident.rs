@@ -64,7 +64,7 @@ fn map(length: usize) -> Result<&'static mut [u8]> {
 fn lines(stretch: &mut [u8], random: &mut Random) -> Result<()> {
     let mut text = String::with_capacity(STRETCH + 200);
     while text.len() < stretch.len() {
-        let (number, status) = (random.next(), if random.next() % 8 == 0 { 404 } else { 200 });
+        let (number, status) = (random.next(), if random.next().is_multiple_of(8) { 404 } else { 200 });
         writeln!(
             text,
             "2026-11-24T11:{:02}:{:02}.{:06}Z INFO [worker-{}] request id={number:016x} path=/api/v1/items/{} \

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 use super::target::Target;
 use super::{Cost, ours};
@@ -27,17 +29,24 @@ pub fn take(target: &mut Target) -> Result<Cost> {
     let pid = target.pid().to_string();
     let core = Path::new(OUT).join("chain");
     let (dump, pressed) = (format!("{}.{pid}", core.display()), format!("{}.zst", core.display()));
-    let begun = Instant::now();
+    let (begun, busy) = (Instant::now(), cpu_of_children()?);
     run(Command::new("gcore").arg("-o").arg(&core).arg(&pid))?;
     run(Command::new("zstd").args(["-q", "-1", "-T2", "-o", &pressed, &dump]))?;
     run(Command::new("sha256sum").arg(&pressed))?;
-    let whole = begun.elapsed().as_secs_f64();
+    let (whole, cpu) = (begun.elapsed().as_secs_f64(), cpu_of_children()? - busy);
     let stopped = target.longest_stop()?;
     let growth = target.resident_mib()? - before;
     let size = fs::metadata(&pressed)?.len() as f64 / 1024.0 / 1024.0;
     fs::remove_file(dump)?;
     fs::remove_file(pressed)?;
-    Ok(Cost { whole, stopped, growth, memory: 0.0, size })
+    Ok(Cost { whole, cpu, stopped, growth, memory: 0.0, size })
+}
+
+/// Seconds of all children that were waited for.
+fn cpu_of_children() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
 fn run(command: &mut Command) -> Result<()> {
