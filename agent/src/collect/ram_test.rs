@@ -2,6 +2,7 @@ use super::super::testing;
 use super::*;
 use crate::capture::job::Job;
 use crate::plan::Step;
+use crate::plan::around::Around;
 use crate::trigger::Profile;
 
 #[test]
@@ -24,7 +25,7 @@ fn only_the_full_profile_asks_for_it() {
     for (profile, asks) in [(Profile::Volatile, false), (Profile::Triage, false), (Profile::Full, true)] {
         let mut job = testing::job();
         job.profile = profile;
-        let plan = crate::plan::plan(&job, &testing::tree(&[]), &[]);
+        let plan = crate::plan::plan(&job, &testing::tree(&[]), &[], &Around::default());
         assert_eq!(plan.steps.contains(&Step::Ram), asks, "{profile:?}");
     }
 }
