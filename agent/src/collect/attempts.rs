@@ -182,6 +182,11 @@ impl<'a> Attempts<'a> {
         self.room.bytes = bytes;
     }
 
+    /// What follows ends by `deadline`.
+    pub(super) fn end_by(&mut self, deadline: Instant) {
+        self.room.deadline = deadline;
+    }
+
     /// What is written from now on does not stay in memory.
     pub(super) fn drop_behind(&mut self) {
         self.bag.drop_behind();

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub(super) use source::Source;
 
 /// The memory of one part of an image in LiME's format.
 const PART: u64 = 1 << 30;
+/// The last of the capture's time is for saying what was not taken.
+const LAST: Duration = Duration::from_secs(5);
 const LATE: &str = "the capture's time was over";
 /// Room for headers and reports, beside the memory.
 const ROOM: u64 = 256 << 20;
@@ -154,6 +157,8 @@ fn image(
         block: Block::default(),
         before_block: 0,
     };
+    let deadline = attempts.room().deadline;
+    attempts.end_by(deadline.checked_sub(LAST).unwrap_or(deadline));
     let mut parts = parts.into_iter();
     for part in parts.by_ref() {
         if attempts.late() {
@@ -167,6 +172,7 @@ fn image(
         }
     }
     image.end_block(attempts)?;
+    attempts.end_by(deadline);
     holes.extend(parts.map(|part| Hole::new(part, LATE)));
     holes.append(&mut image.failed);
     let Unread { holes: unread, bytes: unread_bytes, unlisted } = image.unread.into_inner();

@@ -1,6 +1,8 @@
 use super::super::testing;
 use super::*;
+use crate::capture::job::Job;
 use crate::plan::Step;
+use crate::plan::around::Around;
 use crate::trigger::Profile;
 
 #[test]
@@ -23,15 +25,18 @@ fn only_the_full_profile_asks_for_it() {
     for (profile, asks) in [(Profile::Volatile, false), (Profile::Triage, false), (Profile::Full, true)] {
         let mut job = testing::job();
         job.profile = profile;
-        let plan = crate::plan::plan(&job, &testing::tree(&[]), &[], &crate::plan::around::Around::default());
+        let plan = crate::plan::plan(&job, &testing::tree(&[]), &[], &Around::default());
         assert_eq!(plan.steps.contains(&Step::Ram), asks, "{profile:?}");
     }
 }
 
 /// A bag with what `work` took, from a job that may see the machine; the machine is the one it is told of.
 fn image_of(format: Ram, budget: u64, bad: u64) -> testing::Taken {
+    image_within(testing::job(), format, budget, bad)
+}
+
+fn image_within(mut job: Job, format: Ram, budget: u64, bad: u64) -> testing::Taken {
     let folder = tempfile::tempdir().unwrap();
-    let mut job = testing::job();
     job.profile = Profile::Full;
     job.facts.initial_pid_namespace = true;
     job.limits.ram = format;
@@ -113,6 +118,21 @@ fn the_budget_is_kept_and_the_rest_is_a_hole() {
     let (outcome, detail) = taken.outcome("whole memory (kcore)");
     assert_eq!(outcome, Outcome::Partial);
     assert!(detail.contains("8192 bytes are left out") && detail.contains("capture.ram_bytes"), "{detail}");
+}
+
+#[test]
+fn when_the_time_is_over_the_report_is_written_still() {
+    for format in [Ram::Lime, Ram::Avml] {
+        let mut job = testing::job();
+        job.limits.deadline_s = LAST.as_secs();
+        let taken = image_within(job, format, 1 << 30, 0);
+        assert!(!taken.members.contains_key("memory/ram/0000000000001000.lime"));
+        let (outcome, detail) = taken.outcome("whole memory (kcore)");
+        assert_eq!(outcome, Outcome::Partial);
+        assert!(detail.contains("12288 bytes are left out") && detail.contains(LATE), "{detail}");
+        let report: serde_json::Value = serde_json::from_slice(&taken.members["memory/ram.json"]).unwrap();
+        assert_eq!(report["left_out"][0]["why"], LATE);
+    }
 }
 
 #[test]
