@@ -63,7 +63,7 @@ fn initramfs(binaries: &Path) -> Result<PathBuf> {
     }
     archive.device("dev/console", 5, 1)?;
     archive.device("dev/null", 1, 3)?;
-    for name in ["init", "afterimage", "deeds"] {
+    for name in ["init", "afterimage", "deeds", "ticker"] {
         let path = binaries.join(name);
         let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         archive.program(name, &content)?;
