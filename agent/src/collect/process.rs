@@ -1,7 +1,14 @@
 //! The state of each process in scope: what /proc says of it, as it says it, and as JSON where that helps.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
 use super::Context;
-use super::attempts::{Attempts, Found, Miss};
+use super::attempts::{Attempts, Gathered, Miss, Piece};
 use super::descriptors::{descriptors, links};
 use super::procdir::ProcDir;
 use super::state::state;
@@ -45,70 +52,176 @@ const MORE_TEXTS: &[(&str, u64)] = &[
     ("attr/current", 4 << 10),
 ];
 
-/// Beside the texts: descriptors, links; state, threads.
+/// Beside the texts: links, descriptors; state, threads.
 const JSON: usize = 2;
 const MORE_JSON: usize = 2;
 
+/// Read ahead: so many processes wait to be written, of each no text that is longer than this.
+const AHEAD: usize = 16;
+const AHEAD_TEXT: u64 = 64 << 10;
+/// Reading is the kernel's work, and waits for its locks; the other processors are the host's.
+const READERS: usize = 2;
+
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
-    let scope: Vec<InScope> = context.plan.scope.clone();
     let count = |one: &InScope| match (one.state, one.all_state) {
         (false, _) => 1,
         (true, false) => TEXTS.len() + JSON,
         (true, true) => TEXTS.len() + MORE_TEXTS.len() + JSON + MORE_JSON,
     };
+    let scope = &context.plan.scope;
     attempts.expect(scope.iter().map(count).sum());
-    scope.iter().try_for_each(|one| process(context, one, attempts))
+    // Those that matter most come first, one by one and whole; the many are read ahead.
+    let (few, many) = scope.split_at(scope.iter().position(|one| !one.all_state).unwrap_or(scope.len()));
+    for one in few {
+        process(context, one, attempts)?;
+    }
+    read_ahead(context, many, attempts)
 }
 
 fn process(context: &Context<'_>, one: &InScope, attempts: &mut Attempts<'_>) -> Result<(), Error> {
-    let short = one.id.short();
-    if !one.state {
-        let miss = Miss::new(Outcome::Gone, "it had exited; its record is in process/tree.json");
-        return attempts.miss(format!("{short} state"), miss);
-    }
-    let dir = match ProcDir::open(&context.job.places.proc, one.id) {
-        Ok(dir) if dir.is_agent() => {
-            let miss = Miss::refused("it is a process of the agent itself");
-            return attempts.miss(format!("{short} state"), miss);
+    let mut subject = Subject::open(context, one);
+    while let Some(piece) = subject.piece(attempts.late(), u64::MAX) {
+        match piece {
+            Next::Piece(piece) => attempts.put(piece)?,
+            Next::Miss(subject, miss) => attempts.miss(subject, miss)?,
+            Next::TooLong => {}
         }
-        Ok(dir) => dir,
-        Err(miss) => return attempts.miss(format!("{short} state"), miss),
-    };
-    let more = if one.all_state { MORE_TEXTS } else { &[] };
-    for (text, max) in TEXTS.iter().chain(more) {
-        let subject = format!("{short} {text}");
-        if *text == "environ" && one.omitted.contains(&Omit::Environment) {
-            attempts.miss(subject, Miss::refused(BY_POLICY))?;
-            continue;
-        }
-        let name = Name::data(&["process", &short, &text.replace('/', "-")]);
-        attempts.take(subject, &name, |_| {
-            let found = dir.found(text, *max);
-            // The bytes are of the process that was meant: the directory is pinned. It is looked at whole only where
-            // there are none, as it may have ended.
-            if found.as_ref().is_ok_and(|found| !found.is_empty()) {
-                dir.is_there()?;
-            } else {
-                dir.check()?;
-            }
-            found.map_err(Miss::of_the_living)
-        })?;
-    }
-    if one.omitted.contains(&Omit::Memory) {
-        attempts.miss(format!("{short} core"), Miss::refused(BY_POLICY))?;
-    }
-    let checked = |found| dir.check().map(|()| found);
-    let mut json = |name: &str, find: &mut dyn FnMut() -> Result<Found<'static>, Miss>| {
-        let artifact = Name::data(&["process", &short, &format!("{name}.json")]);
-        attempts.take(format!("{short} {name}"), &artifact, |_| find().and_then(checked))
-    };
-    json("ns", &mut || links(&dir))?;
-    json("fd", &mut || descriptors(&context.look.around, &dir))?;
-    if one.all_state {
-        json("state", &mut || state(&dir))?;
-        json("threads", &mut || threads(&dir))?;
     }
     Ok(())
+}
+
+/// Some threads read, this one writes. What is too long to wait is read again, by this one.
+fn read_ahead(context: &Context<'_>, many: &[InScope], attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    let next = AtomicUsize::new(0);
+    let deadline = attempts.room().deadline;
+    thread::scope(|scope| {
+        let (tell, hear) = sync_channel(AHEAD);
+        for _ in 0..READERS {
+            let (tell, next) = (tell.clone(), &next);
+            let read = move || {
+                while let Some(one) = many.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut subject = Subject::open(context, one);
+                    let late = || Instant::now() >= deadline;
+                    let pieces: Vec<Next> =
+                        std::iter::from_fn(|| subject.piece(late(), AHEAD_TEXT)).collect();
+                    // Nobody hears when the bag can no longer be written.
+                    if tell.send((one, pieces)).is_err() {
+                        return;
+                    }
+                }
+            };
+            scope.spawn(read);
+        }
+        drop(tell);
+        for (one, pieces) in hear {
+            if pieces.iter().any(|piece| matches!(piece, Next::TooLong)) {
+                process(context, one, attempts)?;
+                continue;
+            }
+            for piece in pieces {
+                match piece {
+                    Next::Piece(piece) => attempts.put(piece)?,
+                    Next::Miss(subject, miss) => attempts.miss(subject, miss)?,
+                    Next::TooLong => {}
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// What comes of reading on.
+enum Next {
+    Piece(Piece),
+    Miss(String, Miss),
+    /// There is more than may be read ahead.
+    TooLong,
+}
+
+/// One process that is being read, piece by piece.
+struct Subject<'a> {
+    context: &'a Context<'a>,
+    one: &'a InScope,
+    short: String,
+    dir: Result<ProcDir, Option<Miss>>,
+    at: usize,
+}
+
+impl<'a> Subject<'a> {
+    fn open(context: &'a Context<'a>, one: &'a InScope) -> Self {
+        let miss = if one.state {
+            match ProcDir::open(&context.job.places.proc, one.id) {
+                Ok(dir) if dir.is_agent() => Err(Miss::refused("it is a process of the agent itself")),
+                other => other,
+            }
+        } else {
+            Err(Miss::new(Outcome::Gone, "it had exited; its record is in process/tree.json"))
+        };
+        Self { context, one, short: one.id.short(), dir: miss.map_err(Some), at: 0 }
+    }
+
+    /// The next piece; none after the last.
+    fn piece(&mut self, late: bool, longest: u64) -> Option<Next> {
+        let at = self.at;
+        self.at = at.saturating_add(1);
+        if let Err(miss) = &mut self.dir {
+            return miss.take().map(|miss| Next::Miss(format!("{} state", self.short), miss));
+        }
+        let Ok(dir) = &self.dir else { return None };
+        let more = if self.one.all_state { MORE_TEXTS } else { &[] };
+        if let Some((text, max)) = TEXTS.iter().chain(more).nth(at) {
+            let subject = format!("{} {text}", self.short);
+            if *text == "environ" && self.one.omitted.contains(&Omit::Environment) {
+                return Some(Next::Miss(subject, Miss::refused(BY_POLICY)));
+            }
+            let piece = made(subject, self.artifact(&text.replace('/', "-")), late, || {
+                read(dir, text, (*max).min(longest))
+            });
+            let cut = *max > longest && piece.found.as_ref().is_ok_and(|(_, lack)| lack.is_some());
+            return Some(if cut { Next::TooLong } else { Next::Piece(piece) });
+        }
+        let around = &self.context.look.around;
+        let number = at.checked_sub(TEXTS.len().saturating_add(more.len()))?;
+        let (name, find): (&str, &dyn Fn() -> Result<Gathered, Miss>) = match number {
+            0 => ("ns", &|| links(dir)),
+            1 => ("fd", &|| descriptors(around, dir)),
+            2 if self.one.omitted.contains(&Omit::Memory) => {
+                return Some(Next::Miss(format!("{} core", self.short), Miss::refused(BY_POLICY)));
+            }
+            3 if self.one.all_state => ("state", &|| state(dir)),
+            4 if self.one.all_state => ("threads", &|| threads(dir)),
+            2 | 3 => return self.piece(late, longest),
+            _ => return None,
+        };
+        let subject = format!("{} {name}", self.short);
+        Some(Next::Piece(made(subject, self.artifact(&format!("{name}.json")), late, || {
+            let found = find();
+            dir.is_there()?;
+            found
+        })))
+    }
+
+    fn artifact(&self, name: &str) -> Name {
+        Name::data(&["process", &self.short, name])
+    }
+}
+
+/// A text. The bytes are of the process that was meant: the directory is pinned. It is looked at whole only where there
+/// are none, as it may have ended.
+fn read(dir: &ProcDir, text: &str, max: u64) -> Result<Gathered, Miss> {
+    let found = dir.text(text, max);
+    if found.as_ref().is_ok_and(|(bytes, _)| !bytes.is_empty()) {
+        dir.is_there()?;
+    } else {
+        dir.check()?;
+    }
+    found.map_err(Miss::of_the_living)
+}
+
+fn made(subject: String, name: Name, late: bool, find: impl FnOnce() -> Result<Gathered, Miss>) -> Piece {
+    let (at, begun) = (Timestamp::now(), Instant::now());
+    let found = if late { Err(Miss::late()) } else { find() };
+    Piece { subject, name, at, took: begun.elapsed(), found }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use afterimage_ebpf::ARGS_BYTES;
 use jiff::Timestamp;
@@ -23,24 +24,29 @@ pub fn scan(proc_root: &Path, boot: BootId) -> (Vec<Event>, Vec<String>) {
     let mut refused = Vec::new();
     let found = stats(proc_root, &mut refused);
     let starts: HashMap<u32, u64> = found.iter().map(|stat| (stat.pid, stat.start)).collect();
-    let events = found
-        .iter()
-        .filter_map(|stat| {
-            let parent = starts.get(&stat.ppid).map(|&start| ProcessId { boot, pid: stat.ppid, start });
-            let folder = proc_root.join(stat.pid.to_string());
-            let image = match image(&folder, stat, parent) {
-                Ok(image) => image,
-                Err(error) if is_gone(&error) => return None,
-                Err(error) => {
-                    refused.push(format!("{}: {error}", folder.display()));
-                    Image { parent, name: stat.comm.clone(), ..Image::default() }
-                }
-            };
-            let process = ProcessId { boot, pid: stat.pid, start: stat.start };
-            let action = Action::Running(Box::new(image));
-            Some(Event { time: Timestamp::now(), source: Source::Scan, process, action })
-        })
-        .collect();
+    let running = |part: &[Stat]| {
+        let mut refused = Vec::new();
+        let events: Vec<Event> = part
+            .iter()
+            .filter_map(|stat| {
+                let parent = starts.get(&stat.ppid).map(|&start| ProcessId { boot, pid: stat.ppid, start });
+                let image = living(proc_root, stat, parent, &mut refused)?;
+                let process = ProcessId { boot, pid: stat.pid, start: stat.start };
+                let action = Action::Running(Box::new(image));
+                Some(Event { time: Timestamp::now(), source: Source::Scan, process, action })
+            })
+            .collect();
+        (events, refused)
+    };
+    // Two, as the kernel's work is most of it; the other processors are the host's.
+    let (older, newer) = found.split_at(found.len() / 2);
+    let (first, second) = thread::scope(|scope| {
+        let other = scope.spawn(|| running(newer));
+        (running(older), other.join().unwrap_or_default())
+    });
+    let (mut events, unread) = first;
+    events.extend(second.0);
+    refused.extend(unread.into_iter().chain(second.1));
     (events, refused)
 }
 
@@ -64,6 +70,24 @@ fn stats(proc_root: &Path, refused: &mut Vec<String>) -> Vec<Stat> {
     }
     stats.sort_unstable_by_key(|stat| (stat.start, stat.pid));
     stats
+}
+
+/// What a process runs; nothing of one that has ended.
+fn living(
+    proc_root: &Path,
+    stat: &Stat,
+    parent: Option<ProcessId>,
+    refused: &mut Vec<String>,
+) -> Option<Image> {
+    let folder = proc_root.join(stat.pid.to_string());
+    match image(&folder, stat, parent) {
+        Ok(image) => Some(image),
+        Err(error) if is_gone(&error) => None,
+        Err(error) => {
+            refused.push(format!("{}: {error}", folder.display()));
+            Some(Image { parent, name: stat.comm.clone(), ..Image::default() })
+        }
+    }
 }
 
 fn image(folder: &Path, stat: &Stat, parent: Option<ProcessId>) -> io::Result<Image> {
