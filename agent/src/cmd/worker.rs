@@ -13,7 +13,7 @@ use crate::bundle::{Attempt, Bag, Outcome, seal};
 use crate::capture::job::{self, Job};
 use crate::capture::message::{FromSeal, ToSeal};
 use crate::capture::recall::{self, Question, Recalled};
-use crate::collect::{self, Spool};
+use crate::collect::{self, Progress, Spool};
 use crate::history::compact;
 use crate::history::retain::Hold;
 use crate::history::stasher;
@@ -25,6 +25,8 @@ use crate::{door, gate, guard, plan, thaw};
 
 /// Reading the history back may take this part of a capture's time: the living do not wait for it.
 const READ_PART: u32 = 6;
+/// Numbers of progress are told so often.
+const TELL: Duration = Duration::from_millis(50);
 /// The look around, which the plan needs, ends at this part of the time.
 const LOOK_PART: u32 = 4;
 /// The collector stops by itself this long before it would be ended from outside.
@@ -154,8 +156,8 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
     let mut bag = Bag::create(directory, id).map_err(Error::failed)?;
     let time = Duration::from_secs(job.limits.deadline_s);
     let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
-    let held =
-        collect::first(job, &mut bag, deadline, &mut |progress| tell(&progress)).map_err(Error::failed)?;
+    let mut progress = seldom();
+    let held = collect::first(job, &mut bag, deadline, &mut progress).map_err(Error::failed)?;
     // What will be copied has to be there then.
     let window = job.places.history.as_deref().map(|folder| Hold::take(folder, oldest(job)));
     if let Some(Err(failure)) = &window {
@@ -180,7 +182,7 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
     let mut context = collect::Context::new(job, &tree, &targets, plan, look, deadline);
     context.held = held;
     context.spool = spool;
-    collect::run(&mut context, &mut bag, &mut |progress| tell(&progress)).map_err(Error::failed)?;
+    collect::run(&mut context, &mut bag, &mut progress).map_err(Error::failed)?;
     bag.finish().map_err(Error::failed)?;
     drop(window);
     Ok(Exit::Done)
@@ -259,6 +261,22 @@ fn close(id: Uuid) -> Result<Exit, Error> {
 fn take(directory: &OwnedFd, id: Uuid) -> Result<job::Held, Error> {
     job::hold(directory, id)
         .map_err(|failure| Error::failed(format!("cannot read the accepted capture {id}.job: {failure}")))
+}
+
+/// Tells the supervisor how far it is, but numbers alone not more often than it takes to see them: each time wakes two
+/// processes.
+fn seldom() -> impl FnMut(Progress) {
+    let mut last: Option<(Instant, Progress)> = None;
+    move |progress| {
+        let same = |other: &Progress| {
+            let Progress { done, total, bytes, .. } = progress;
+            Progress { done, total, bytes, ..other.clone() } == progress
+        };
+        if !last.as_ref().is_some_and(|(when, told)| when.elapsed() < TELL && same(told)) {
+            tell(&progress);
+            last = Some((Instant::now(), progress));
+        }
+    }
 }
 
 /// One line to the supervisor. When it is gone, so are we (by the kernel's hand).

@@ -1,8 +1,11 @@
 //! A look at how the living processes stand to each other: sessions, tracers, control groups, and who holds which pipe
 //! and socket. Made once, before the plan, which needs it; what is taken later is described with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use super::netlink::{self, Doors};
@@ -20,6 +23,8 @@ const ALL_FDS_MAX: usize = 1 << 20;
 /// Network namespaces.
 const NAMESPACES_MAX: usize = 256;
 const TEXT_MAX: u64 = 64 << 10;
+/// So many processes, which came one after the other, are looked at by one thread.
+const CHUNK: usize = 16;
 /// Things that could not be seen, in words.
 const LACKS_MAX: usize = 16;
 
@@ -50,17 +55,33 @@ pub fn look(proc: &Path, boot: BootId, tree: &Tree, deadline: Instant) -> Look {
         tree.nodes().filter(|node| node.lives_in(boot)).map(|node| node.id).collect();
     // Those that came last are most likely to be gone soon.
     living.sort_unstable_by_key(|id| std::cmp::Reverse((id.start, id.pid)));
-    let mut descriptors = 0_usize;
-    for id in living {
-        if Instant::now() >= deadline || descriptors >= ALL_FDS_MAX {
-            look.lacks.push("not all processes were asked for their descriptors".to_owned());
-            break;
-        }
-        let Ok(dir) = ProcDir::open(proc, id) else { continue };
-        descriptors = descriptors.saturating_add(look.process(dir, tree));
+    let search = Search {
+        proc,
+        tree,
+        deadline,
+        left: AtomicUsize::new(ALL_FDS_MAX),
+        namespaces: Mutex::new(HashSet::new()),
+    };
+    let one = |id: &ProcessId| search.process(*id);
+    // Two, as the kernel's work is most of it; the other processors are the host's.
+    let (even, odd): (Vec<_>, Vec<_>) = living.chunks(CHUNK).enumerate().partition(|(at, _)| at % 2 == 0);
+    let share = |chunks: Vec<(usize, &[ProcessId])>| -> Vec<Seen> {
+        chunks.iter().flat_map(|(_, chunk)| *chunk).filter_map(one).collect()
+    };
+    let (first, second) = thread::scope(|scope| {
+        let other = scope.spawn(|| share(odd));
+        (share(even), other.join().unwrap_or_default())
+    });
+    for seen in first.into_iter().chain(second) {
+        look.add(seen);
     }
-    if let Ok(own) = ProcDir::own(proc) {
-        look.namespace(own);
+    if Instant::now() >= deadline || search.left.load(Ordering::Relaxed) == 0 {
+        look.lacks.push("not all processes were asked for their descriptors".to_owned());
+    }
+    if let Ok(own) = ProcDir::own(proc)
+        && let Some(namespace) = network_namespace(&own)
+    {
+        look.namespace(namespace, own);
     }
     look.lacks.truncate(LACKS_MAX);
     for view in look.namespaces.values_mut() {
@@ -76,14 +97,66 @@ pub fn look(proc: &Path, boot: BootId, tree: &Tree, deadline: Instant) -> Look {
     look
 }
 
-impl Look {
-    /// Notes one process; how many descriptors it has.
-    fn process(&mut self, dir: ProcDir, tree: &Tree) -> usize {
+/// What those who look share.
+struct Search<'a> {
+    proc: &'a Path,
+    tree: &'a Tree,
+    deadline: Instant,
+    /// Descriptors that may still be looked at.
+    left: AtomicUsize,
+    /// Those of whom somebody is known.
+    namespaces: Mutex<HashSet<u32>>,
+}
+
+/// One process: how it stands, its descriptors of pipes and sockets, what could not be seen.
+struct Seen {
+    id: ProcessId,
+    standing: Standing,
+    holders: Vec<(Object, Holder)>,
+    /// Its directory stays open when nobody else of its network namespace was seen before.
+    first_of: Option<(u32, ProcDir)>,
+    lack: Option<String>,
+}
+
+impl Search<'_> {
+    /// Looks at one process; nothing of one that has ended, or when there is no time or room left.
+    fn process(&self, id: ProcessId) -> Option<Seen> {
+        if Instant::now() >= self.deadline || self.left.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let dir = ProcDir::open(self.proc, id).ok()?;
+        let mut standing = self.standing(&dir);
+        let mut holders = Vec::new();
+        let lack = match dir.numbers("fd", FDS_MAX) {
+            Ok((fds, whole)) => {
+                for fd in &fds {
+                    let link = dir.link(&format!("fd/{fd}")).unwrap_or_default();
+                    let holder = Holder { process: id, fd: *fd };
+                    holders.extend(Object::of_link(&link).map(|object| (object, holder)));
+                }
+                let left = self.left.load(Ordering::Relaxed).saturating_sub(fds.len());
+                // Two may do this at once: it is a bound on memory, not a count.
+                self.left.store(left, Ordering::Relaxed);
+                (!whole).then(|| format!("pid {} has more than {FDS_MAX} descriptors", id.pid))
+            }
+            Err(error) => Some(format!("descriptors of pid {}: {error}", id.pid)),
+        };
+        standing.holds = holders.iter().map(|(object, _)| *object).collect();
+        standing.holds.sort_unstable();
+        standing.holds.dedup();
+        let namespace = network_namespace(&dir).filter(|namespace| {
+            self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).insert(*namespace)
+        });
+        let first_of = namespace.map(|namespace| (namespace, dir));
+        Some(Seen { id, standing, holders, first_of, lack })
+    }
+
+    fn standing(&self, dir: &ProcDir) -> Standing {
         let text = |name| dir.text(name, TEXT_MAX).map(|(text, _)| text).unwrap_or_default();
-        let image = tree.get(&dir.id()).and_then(|node| node.image());
+        let image = self.tree.get(&dir.id()).and_then(|node| node.image());
         // The tree has it of a moment ago; on older kernels the unified hierarchy says little.
         let known = image.map(|image| image.cgroup.clone()).filter(|group| group.0.len() > 1);
-        let mut standing = Standing {
+        Standing {
             name: dir.stat.comm.clone(),
             executable: image.map(|image| image.executable.clone()).unwrap_or_default(),
             session: dir.stat.session,
@@ -91,37 +164,29 @@ impl Look {
             cgroup: known.unwrap_or_else(|| cgroup(&text("cgroup"))),
             resident: dir.stat.rss.saturating_mul(page_size()),
             holds: Vec::new(),
-        };
-        let id = dir.id();
-        let count = match dir.numbers("fd", FDS_MAX) {
-            Ok((fds, whole)) => {
-                if !whole {
-                    self.lacks.push(format!("pid {} has more than {FDS_MAX} descriptors", id.pid));
-                }
-                for fd in &fds {
-                    let link = dir.link(&format!("fd/{fd}")).unwrap_or_default();
-                    if let Some(object) = Object::of_link(&link) {
-                        self.around.holders.entry(object).or_default().push(Holder { process: id, fd: *fd });
-                        standing.holds.push(object);
-                    }
-                }
-                fds.len()
-            }
-            Err(error) => {
-                self.lacks.push(format!("descriptors of pid {}: {error}", id.pid));
-                0
-            }
-        };
-        standing.holds.sort_unstable();
-        standing.holds.dedup();
+        }
+    }
+}
+
+fn network_namespace(dir: &ProcDir) -> Option<u32> {
+    namespace_inode(&dir.link("ns/net").ok()?)
+}
+
+impl Look {
+    fn add(&mut self, seen: Seen) {
+        let Seen { id, standing, holders, first_of, lack } = seen;
+        for (object, holder) in holders {
+            self.around.holders.entry(object).or_default().push(holder);
+        }
         self.around.standings.insert(id, standing);
-        self.namespace(dir);
-        count
+        self.lacks.extend(lack);
+        if let Some((namespace, dir)) = first_of {
+            self.namespace(namespace, dir);
+        }
     }
 
     /// Keeps one process of each network namespace.
-    fn namespace(&mut self, dir: ProcDir) {
-        let Some(namespace) = dir.link("ns/net").ok().and_then(|link| namespace_inode(&link)) else { return };
+    fn namespace(&mut self, namespace: u32, dir: ProcDir) {
         if self.namespaces.contains_key(&namespace) {
             return;
         }

@@ -14,8 +14,6 @@ use crate::capture::job::Limits;
 
 /// Room for most texts of /proc.
 const TEXT: usize = 4096;
-/// Whoever watches is told so often: each time wakes two processes.
-const REPORT: Duration = Duration::from_millis(50);
 
 /// How far a collection is; many a second, for whoever watches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +45,10 @@ impl Miss {
 
     pub(super) fn refused(detail: impl Into<String>) -> Self {
         Self::new(Outcome::Refused, detail)
+    }
+
+    pub(super) fn late() -> Self {
+        Self::new(Outcome::TimedOut, "the capture's deadline had passed")
     }
 
     pub(super) fn partial(detail: impl Into<String>) -> Self {
@@ -103,13 +105,7 @@ impl<'s> Found<'s> {
     }
 
     pub(super) fn json<T: Serialize>(value: &T) -> Result<Self, Miss> {
-        serde_json::to_vec_pretty(value)
-            .map(Self::bytes)
-            .map_err(|error| Miss::refused(format!("write as JSON: {error}")))
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.size == 0
+        json(value).map(Self::bytes)
     }
 
     pub(super) fn lacking(mut self, lack: Option<Miss>) -> Self {
@@ -122,6 +118,20 @@ impl<'s> Found<'s> {
         self
     }
 }
+
+/// Something that was read, or not, before it is put into the bag.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) subject: String,
+    pub(super) name: Name,
+    /// When reading began, and how long it took.
+    pub(super) at: Timestamp,
+    pub(super) took: Duration,
+    pub(super) found: Result<Gathered, Miss>,
+}
+
+/// Bytes, and what is missing from them.
+pub(super) type Gathered = (Vec<u8>, Option<Miss>);
 
 /// What an attempt may still use.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +156,6 @@ pub(super) struct Attempts<'a> {
     taken: u64,
     holds: Option<String>,
     room: Room,
-    reported: Instant,
 }
 
 impl<'a> Attempts<'a> {
@@ -158,8 +167,7 @@ impl<'a> Attempts<'a> {
     ) -> Self {
         let room =
             Room { bytes: limits.bytes, memory: limits.memory_bytes, file: limits.file_bytes, deadline };
-        let (collection, reported) = ("", Instant::now());
-        Self { bag, progress, collection, done: 0, total: 0, taken: 0, holds: None, room, reported }
+        Self { bag, progress, collection: "", done: 0, total: 0, taken: 0, holds: None, room }
     }
 
     /// The attempts that follow belong to `collection`.
@@ -241,14 +249,9 @@ impl<'a> Attempts<'a> {
         let mut attempt = self.start(subject.into());
         let started = Instant::now();
         let found = if self.late() {
-            Err(Miss::new(Outcome::TimedOut, "the capture's deadline had passed"))
+            Err(Miss::late())
         } else {
-            find(self.room).and_then(|found| {
-                if found.size > self.room.bytes {
-                    return Err(Miss::new(Outcome::OverBudget, format!("{} bytes", found.size)));
-                }
-                Ok(found)
-            })
+            find(self.room).and_then(|found| self.affordable(found))
         };
         let added = match found {
             Ok(found) => self.add(&mut attempt, name, found)?,
@@ -267,6 +270,28 @@ impl<'a> Attempts<'a> {
         attempt.took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.end(&attempt)?;
         Ok(added)
+    }
+
+    /// An attempt that was made already, by another thread.
+    pub(super) fn put(&mut self, piece: Piece) -> Result<(), Error> {
+        let Piece { subject, name, at, took, found } = piece;
+        let mut attempt = self.start(subject);
+        attempt.at = at;
+        let found = found.map(|(bytes, lack)| Found::bytes(bytes).lacking(lack));
+        let begun = Instant::now();
+        match found.and_then(|found| self.affordable(found)) {
+            Ok(found) => drop(self.add(&mut attempt, &name, found)?),
+            Err(miss) => (attempt.outcome, attempt.detail) = (miss.outcome, Some(miss.detail)),
+        }
+        attempt.took_us = u64::try_from((took + begun.elapsed()).as_micros()).unwrap_or(u64::MAX);
+        self.end(&attempt)
+    }
+
+    fn affordable<'s>(&self, found: Found<'s>) -> Result<Found<'s>, Miss> {
+        if found.size > self.room.bytes {
+            return Err(Miss::new(Outcome::OverBudget, format!("{} bytes", found.size)));
+        }
+        Ok(found)
     }
 
     /// An attempt that failed before anything could be read.
@@ -332,14 +357,11 @@ impl<'a> Attempts<'a> {
         self.bag.attempt(attempt)?;
         self.done = self.done.saturating_add(1);
         self.total = self.total.max(self.done);
-        if self.reported.elapsed() >= REPORT {
-            self.report();
-        }
+        self.report();
         Ok(())
     }
 
     fn report(&mut self) {
-        self.reported = Instant::now();
         let Self { collection, done, total, taken, .. } = *self;
         let holds = self.holds.clone();
         (self.progress)(Progress { collection: collection.to_owned(), done, total, bytes: taken, holds });
@@ -359,6 +381,11 @@ impl Read for Timed<'_> {
         }
         self.source.read(buffer)
     }
+}
+
+/// A value as people and programs read it.
+pub(super) fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, Miss> {
+    serde_json::to_vec_pretty(value).map_err(|error| Miss::refused(format!("write as JSON: {error}")))
 }
 
 /// At most `max` bytes of `source`, and whether that was all.

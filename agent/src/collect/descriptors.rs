@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::attempts::{Found, Miss};
+use super::attempts::{Gathered, Miss, json};
 use super::procdir::ProcDir;
 use super::system::{Attributes, statx};
 use crate::event::ProcessId;
@@ -14,7 +14,7 @@ use crate::text::Bytes;
 const FDS_MAX: usize = 65_536;
 
 /// Others at the other end of one descriptor that are listed; all are counted.
-const PEERS_MAX: usize = 16;
+const PEERS_MAX: usize = 8;
 
 /// A text of one descriptor; epoll and inotify list what they watch.
 const TEXT_MAX: u64 = 64 << 10;
@@ -61,11 +61,11 @@ struct Peer<'a> {
 }
 
 /// `fd.json`.
-pub(super) fn descriptors(around: &Around, dir: &ProcDir) -> Result<Found<'static>, Miss> {
+pub(super) fn descriptors(around: &Around, dir: &ProcDir) -> Result<Gathered, Miss> {
     let (fds, whole) = dir.numbers("fd", FDS_MAX).map_err(|error| Miss::at("list descriptors", &error))?;
     let rows: Vec<Descriptor<'_>> = fds.iter().filter_map(|fd| descriptor(around, dir, *fd)).collect();
     let lack = (!whole).then(|| Miss::partial(format!("more than {FDS_MAX} descriptors")));
-    Ok(Found::json(&rows)?.lacking(lack))
+    Ok((json(&rows)?, lack))
 }
 
 /// One descriptor; none, if it was closed in the meantime.
@@ -74,7 +74,7 @@ fn descriptor<'a>(around: &'a Around, dir: &ProcDir, fd: u32) -> Option<Descript
     let target = dir.link(&name).ok()?;
     let text = dir.text(&format!("fdinfo/{fd}"), TEXT_MAX).map(|(text, _)| text).unwrap_or_default();
     let info = FdInfo::parse(&text);
-    let attributes = dir.path(&name).and_then(|path| statx(path, c"")).ok();
+    let attributes = dir.behind(&name).ok();
     let object = Object::of_link(&target);
     let (peers, all) = object.map(|object| peers(around, dir, fd, object)).unwrap_or_default();
     Some(Descriptor {
@@ -140,18 +140,19 @@ struct Links {
 }
 
 /// `ns.json`: namespaces, and where `exe`, `cwd` and `root` lead.
-pub(super) fn links(dir: &ProcDir) -> Result<Found<'static>, Miss> {
+pub(super) fn links(dir: &ProcDir) -> Result<Gathered, Miss> {
     let link = |name| dir.link(name).ok().map(Bytes);
     let namespaces = NAMESPACES.iter().filter_map(|name| {
         let inode = namespace_inode(&dir.link(&format!("ns/{name}")).ok()?)?;
         Some(((*name).to_owned(), inode.into()))
     });
-    let exe = dir.path("exe").and_then(|path| statx(path, c"")).ok();
-    Found::json(&Links {
+    let exe = dir.behind("exe").ok();
+    let links = Links {
         exe: link("exe"),
         exe_deleted: exe.is_some_and(|found| found.links == 0),
         cwd: link("cwd"),
         root: link("root"),
         namespaces: namespaces.collect(),
-    })
+    };
+    Ok((json(&links)?, None))
 }

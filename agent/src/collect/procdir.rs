@@ -2,26 +2,30 @@
 //! the process has gone and never shows another one that got its pid.
 
 use std::borrow::Cow;
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::Mode;
+use nix::unistd::read;
 
-use super::attempts::{Found, Miss, read_bounded};
-use super::system::statx;
+use super::attempts::{Miss, read_bounded};
+use super::system::{Attributes, statx, statx_behind};
 use crate::bundle::Outcome;
 use crate::event::{BootId, ProcessId};
 use crate::proc::Stat;
 
 /// `stat` is one line; the name in it has at most 64 bytes.
-const STAT_MAX: u64 = 4096;
+const STAT_MAX: usize = 4096;
+const THREAD_MAX: u64 = 4096;
 
 /// Threads that are looked at for one that lives, where the leader does not.
 const THREADS_MAX: usize = 16_384;
@@ -97,12 +101,18 @@ impl ProcDir {
 
     /// Whether it runs the agent's own executable.
     pub(super) fn is_agent(&self) -> bool {
-        let file = |fd: io::Result<OwnedFd>| {
-            let attributes = statx(fd.ok()?, c"").ok()?;
-            Some((attributes.device, attributes.inode))
-        };
-        let own = open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
-        file(self.path("exe")).is_some_and(|exe| Some(exe) == file(own.map_err(io::Error::from)))
+        static OWN: OnceLock<Option<((u32, u32), u64)>> = OnceLock::new();
+        let file = |found: io::Result<Attributes>| found.ok().map(|found| (found.device, found.inode));
+        let own = OWN.get_or_init(|| {
+            let exe = open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+            file(exe.map_err(io::Error::from).and_then(|exe| statx(exe, c"")))
+        });
+        file(self.behind("exe")).is_some_and(|exe| Some(exe) == *own)
+    }
+
+    /// The attributes of what a magic link (`exe`, `fd/3`) leads to.
+    pub(super) fn behind(&self, name: &str) -> io::Result<Attributes> {
+        statx_behind(&self.fd, &CString::new(&*self.below(name))?)
     }
 
     /// Whether it is still that process. After an exit the answer is `gone`. A leader that has ended meanwhile is no
@@ -147,7 +157,8 @@ impl ProcDir {
 
     /// A namespace (`ns/net`), opened to be entered: these links lead nowhere else.
     pub(super) fn namespace(&self, name: &str) -> io::Result<OwnedFd> {
-        Ok(openat(&self.fd, &*format!("ns/{name}"), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        Ok(self.ask(&format!("ns/{name}"), |name| openat(&self.fd, name, flags, Mode::empty()))?)
     }
 
     /// A text, at most `max` bytes of it.
@@ -155,12 +166,6 @@ impl ProcDir {
         let file = self.file(name).map_err(|error| Miss::at("open", &error))?;
         let (bytes, whole) = read_bounded(file, max).map_err(|error| Miss::at("read", &error))?;
         Ok((bytes, (!whole).then(|| Miss::partial(format!("cut at {max} bytes")))))
-    }
-
-    /// A text as an artifact.
-    pub(super) fn found(&self, name: &str, max: u64) -> Result<Found<'static>, Miss> {
-        let (bytes, lack) = self.text(name, max)?;
-        Ok(Found::bytes(bytes).lacking(lack))
     }
 
     /// Where a link says it leads.
@@ -189,7 +194,7 @@ impl ProcDir {
 
     /// The `stat` of one of its threads.
     pub(super) fn thread(&self, tid: u32) -> Result<Stat, Miss> {
-        let (text, _) = self.text(&format!("task/{tid}/stat"), STAT_MAX)?;
+        let (text, _) = self.text(&format!("task/{tid}/stat"), THREAD_MAX)?;
         Stat::parse(&text).map_err(|error| Miss::refused(error.to_string()))
     }
 
@@ -247,11 +252,12 @@ pub(super) fn has_ended(state: u8) -> bool {
 
 fn read_stat(fd: BorrowedFd<'_>) -> Result<Stat, Miss> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let file: File = openat(fd, "stat", flags, Mode::empty())
-        .map_err(|errno| Miss::at("open stat", &errno.into()))?
-        .into();
-    let (text, _) = read_bounded(file, STAT_MAX).map_err(|error| Miss::at("read stat", &error))?;
-    Stat::parse(&text).map_err(|error| Miss::refused(error.to_string()))
+    let file =
+        openat(fd, "stat", flags, Mode::empty()).map_err(|errno| Miss::at("open stat", &errno.into()))?;
+    // The kernel gives one line at once, and whole when there is room.
+    let mut text = [0; STAT_MAX];
+    let count = read(&file, &mut text).map_err(|errno| Miss::at("read stat", &errno.into()))?;
+    Stat::parse(text.get(..count).unwrap_or_default()).map_err(|error| Miss::refused(error.to_string()))
 }
 
 fn stat_below(fd: BorrowedFd<'_>, id: &ProcessId) -> Result<Stat, Miss> {

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::attempts::{Found, Miss};
+use super::attempts::{Gathered, Miss, json};
 use super::procdir::ProcDir;
 use crate::proc::{Limit, Rights, Status, Timer, limits, memberships, timers};
 use crate::text::Bytes;
@@ -37,7 +37,7 @@ struct Group {
 }
 
 /// `state.json`.
-pub(super) fn state(dir: &ProcDir) -> Result<Found<'static>, Miss> {
+pub(super) fn state(dir: &ProcDir) -> Result<Gathered, Miss> {
     let text = |name| dir.text(name, TEXT_MAX).map(|(text, _)| text);
     let whole = text("status")?;
     let status = Status::parse(&whole).map_err(|error| Miss::refused(error.to_string()))?;
@@ -46,7 +46,7 @@ pub(super) fn state(dir: &ProcDir) -> Result<Found<'static>, Miss> {
         controllers: member.controllers,
         path: member.path,
     });
-    Found::json(&State {
+    let state = State {
         session: dir.stat.session,
         process_group: dir.stat.pgrp,
         terminal: dir.stat.tty,
@@ -58,5 +58,6 @@ pub(super) fn state(dir: &ProcDir) -> Result<Found<'static>, Miss> {
         limits: limits(&text("limits").unwrap_or_default()),
         timers: timers(&text("timers").unwrap_or_default()),
         cgroups: cgroups.collect(),
-    })
+    };
+    Ok((json(&state)?, None))
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::attempts::{Found, Miss};
+use super::attempts::{Gathered, Miss, json};
 use super::procdir::ProcDir;
 use crate::text::Bytes;
 
@@ -24,7 +24,7 @@ struct Thread {
 }
 
 /// `threads.json`.
-pub(super) fn threads(dir: &ProcDir) -> Result<Found<'static>, Miss> {
+pub(super) fn threads(dir: &ProcDir) -> Result<Gathered, Miss> {
     let (tids, whole) = dir.numbers("task", THREADS_MAX).map_err(|error| Miss::at("list threads", &error))?;
     let rows: Vec<Thread> = tids
         .iter()
@@ -47,5 +47,5 @@ pub(super) fn threads(dir: &ProcDir) -> Result<Found<'static>, Miss> {
         })
         .collect();
     let lack = (!whole).then(|| Miss::partial(format!("more than {THREADS_MAX} threads")));
-    Ok(Found::json(&rows)?.lacking(lack))
+    Ok((json(&rows)?, lack))
 }

@@ -88,15 +88,13 @@ fn views(proc: &Path, every: bool, deadline: Instant) -> Result<(Views, bool), M
         });
         views.judge(*pid, group, name, answers(*pid));
     }
-    for pid in before.intersection(&known) {
-        let shown = read(&proc.join(pid.to_string()).join("stat")).and_then(|text| Stat::parse(&text).ok());
-        if shown.as_ref().map(|stat| stat.pid) != Some(*pid) && answers(*pid) {
-            let reason = if shown.is_some() { OTHER } else { UNREADABLE };
-            views.add(*pid, reason, shown.map(|stat| stat.comm));
-        }
-    }
     for pid in mounted(proc, &read(&proc.join("self/mountinfo")).unwrap_or_default()) {
         views.add(pid, MOUNTED, None);
+        let shown = read(&proc.join(pid.to_string()).join("stat")).and_then(|text| Stat::parse(&text).ok());
+        if shown.as_ref().map(|stat| stat.pid) != Some(pid) && answers(pid) {
+            let reason = if shown.is_some() { OTHER } else { UNREADABLE };
+            views.add(pid, reason, shown.map(|stat| stat.comm));
+        }
     }
     Ok((views, asked >= top))
 }

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use afterimage_ebpf::ARGS_BYTES;
 use jiff::Timestamp;
@@ -24,24 +25,38 @@ const LARGEST: u64 = 64 << 10;
 /// process that ends while we look is left out.
 pub fn scan(proc_root: &Path, boot: BootId) -> (Vec<Event>, Vec<String>) {
     let mut refused = Vec::new();
-    let found = processes(proc_root, &mut refused);
-    let starts: HashMap<u32, u64> = found.iter().map(|(stat, _)| (stat.pid, stat.start)).collect();
-    let events = found
-        .into_iter()
-        .map(|(stat, mut image)| {
-            // A parent is older than its child: a younger one has got the pid since.
-            let start = starts.get(&stat.ppid).filter(|&&start| start <= stat.start);
-            image.parent = start.map(|&start| ProcessId { boot, pid: stat.ppid, start });
-            let process = ProcessId { boot, pid: stat.pid, start: stat.start };
-            let action = Action::Running(Box::new(image));
-            Event { time: Timestamp::now(), source: Source::Scan, process, action }
-        })
-        .collect();
+    let found = stats(proc_root, &mut refused);
+    let starts: HashMap<u32, u64> = found.iter().map(|stat| (stat.pid, stat.start)).collect();
+    let running = |part: &[Stat]| {
+        let mut refused = Vec::new();
+        let events: Vec<Event> = part
+            .iter()
+            .filter_map(|stat| {
+                // A parent is older than its child: a younger one has got the pid since.
+                let start = starts.get(&stat.ppid).filter(|&&start| start <= stat.start);
+                let parent = start.map(|&start| ProcessId { boot, pid: stat.ppid, start });
+                let image = living(proc_root, stat, parent, &mut refused)?;
+                let process = ProcessId { boot, pid: stat.pid, start: stat.start };
+                let action = Action::Running(Box::new(image));
+                Some(Event { time: Timestamp::now(), source: Source::Scan, process, action })
+            })
+            .collect();
+        (events, refused)
+    };
+    // Two, as the kernel's work is most of it; the other processors are the host's.
+    let (older, newer) = found.split_at(found.len() / 2);
+    let (first, second) = thread::scope(|scope| {
+        let other = scope.spawn(|| running(newer));
+        (running(older), other.join().unwrap_or_default())
+    });
+    let (mut events, unread) = first;
+    events.extend(second.0);
+    refused.extend(unread.into_iter().chain(second.1));
     (events, refused)
 }
 
-/// What lives, the oldest first; without parents.
-fn processes(proc_root: &Path, refused: &mut Vec<String>) -> Vec<(Stat, Image)> {
+/// What lives, the oldest first.
+fn stats(proc_root: &Path, refused: &mut Vec<String>) -> Vec<Stat> {
     let entries = match fs::read_dir(proc_root) {
         Ok(entries) => entries,
         Err(error) => {
@@ -49,32 +64,45 @@ fn processes(proc_root: &Path, refused: &mut Vec<String>) -> Vec<(Stat, Image)> 
             return Vec::new();
         }
     };
-    let mut found = Vec::new();
+    let mut stats = Vec::new();
     for folder in entries.flatten().map(|entry| entry.path()).filter(|path| is_process(path)) {
-        let mut refuse = |error: io::Error| refused.push(format!("{}: {error}", folder.display()));
-        match process(&folder, &mut refuse) {
-            Ok(one) => found.push(one),
+        match stat(&folder) {
+            Ok(stat) => stats.push(stat),
             Err(error) if is_gone(&error) => {}
-            Err(error) => refuse(error),
+            Err(error) => refused.push(format!("{}: {error}", folder.join("stat").display())),
         }
     }
-    found.sort_unstable_by_key(|(stat, _)| (stat.start, stat.pid));
-    found
+    stats.sort_unstable_by_key(|stat| (stat.start, stat.pid));
+    stats
 }
 
-/// One process, with what cannot be read of it said by `refuse`.
-fn process(folder: &Path, refuse: &mut dyn FnMut(io::Error)) -> io::Result<(Stat, Image)> {
-    let pinned = Pinned::open(folder)?;
-    let stat = Stat::parse(&read(&pinned.path.join("stat"))?).map_err(io::Error::other)?;
-    let image = match image(&pinned.path, &stat) {
-        Err(error) if !is_gone(&error) => {
-            let name = stat.comm.clone();
-            refuse(error);
-            Image { name, ..Image::default() }
+fn stat(folder: &Path) -> io::Result<Stat> {
+    Stat::parse(&read(&folder.join("stat"))?).map_err(io::Error::other)
+}
+
+/// What a process runs; nothing of one that has ended, whoever has its pid now.
+fn living(
+    proc_root: &Path,
+    known: &Stat,
+    parent: Option<ProcessId>,
+    refused: &mut Vec<String>,
+) -> Option<Image> {
+    let folder = proc_root.join(known.pid.to_string());
+    let look = || {
+        let pinned = Pinned::open(&folder)?;
+        if stat(&pinned.path)?.start != known.start {
+            return Err(io::ErrorKind::NotFound.into());
         }
-        outcome => outcome?,
+        image(&pinned.path, known, parent)
     };
-    Ok((stat, image))
+    match look() {
+        Ok(image) => Some(image),
+        Err(error) if is_gone(&error) => None,
+        Err(error) => {
+            refused.push(format!("{}: {error}", folder.display()));
+            Some(Image { parent, name: known.comm.clone(), ..Image::default() })
+        }
+    }
 }
 
 /// A process's directory, opened once: what is read below it is of one process, whoever gets its pid meanwhile.
@@ -92,7 +120,7 @@ impl Pinned {
     }
 }
 
-fn image(folder: &Path, stat: &Stat) -> io::Result<Image> {
+fn image(folder: &Path, stat: &Stat, parent: Option<ProcessId>) -> io::Result<Image> {
     let status = Status::parse(&read(&folder.join("status"))?).map_err(io::Error::other)?;
     let args = nul_separated(&read(&folder.join("cmdline"))?, ARGS_BYTES);
     let [real_uid, uid, ..] = status.uids;
@@ -105,7 +133,7 @@ fn image(folder: &Path, stat: &Stat) -> io::Result<Image> {
         if gone { link.0.strip_suffix(b" (deleted)").map_or(link.clone(), Bytes::from) } else { link };
     let login_uid = read(&folder.join("loginuid")).ok().and_then(|text| number(&text));
     Ok(Image {
-        parent: None,
+        parent,
         name: stat.comm.clone(),
         executable,
         filename: Bytes::default(),

@@ -7,4 +7,4 @@ mod statx;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use statx::{Attributes, statx};
+pub(crate) use statx::{Attributes, statx, statx_behind};

@@ -67,8 +67,16 @@ impl Attributes {
 
 /// The attributes of `name` below `dir` (of `dir` itself, where the name is empty), of a link and not of what it leads to.
 pub(crate) fn statx(dir: impl AsFd, name: &CStr) -> io::Result<Attributes> {
-    let flags =
-        libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
+    ask(dir, name, libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW)
+}
+
+/// The attributes of what a magic link of /proc (`exe`, `fd/3`) leads to: no name is looked up for that.
+pub(crate) fn statx_behind(dir: impl AsFd, link: &CStr) -> io::Result<Attributes> {
+    ask(dir, link, 0)
+}
+
+fn ask(dir: impl AsFd, name: &CStr, flags: libc::c_int) -> io::Result<Attributes> {
+    let flags = flags | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
     let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME | libc::STATX_MNT_ID;
     let mut raw = MaybeUninit::<libc::statx>::zeroed();
     #[expect(unsafe_code, reason = "nix has no statx")]
