@@ -78,13 +78,13 @@ const PYTHON: &str = "/usr/bin/python3";
 /// 0.11 and later want a system LLVM; 0.10.1 loads the one of the compiler.
 const BPF_LINKER: &str = "0.10.1";
 
-/// What pip installs: for what, and the sign by which it is known to be there already.
-const PIP: [(For, &str, fn() -> bool); 4] = [
-    (For::Judges, "bagit==1.9.0", || has_python("bagit.py")),
-    (For::Ram, "volatility3==2.28.2", || has_python("vol")),
-    (For::Peers, "varc==1.0.9", has_varc),
+/// What pip installs.
+const PIP: [Need; 4] = [
+    need(For::Judges, "bagit==1.9.0", || has_python("bagit.py")),
+    need(For::Ram, "volatility3==2.28.2", || has_python("vol")),
+    need(For::Peers, "varc==1.0.9", has_varc),
     // It does not say that it needs this.
-    (For::Peers, "lz4", has_varc),
+    need(For::Peers, "lz4", has_varc),
 ];
 
 /// Where the Python judges are installed; the worlds see it as `/out/python`.
@@ -102,8 +102,8 @@ pub fn run(purposes: &[For]) -> Result<()> {
     let linker = purposes.contains(&For::Probe) && !has_bpf_linker();
     let pip: Vec<&str> = PIP
         .iter()
-        .filter(|(purpose, _, is_there)| purposes.contains(purpose) && !is_there())
-        .map(|(_, package, _)| *package)
+        .filter(|need| purposes.contains(&need.purpose) && !(need.is_there)())
+        .map(|need| need.package)
         .collect();
 
     if !packages.is_empty() {

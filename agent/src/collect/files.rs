@@ -98,7 +98,9 @@ fn look<'a>(definitions: &[&'a Definition], homes: &[Vec<u8>], walker: &mut Walk
                 Source::Group(_) | Source::Command(_) => continue,
             };
             let mut matching = Matching::new(walker, homes);
-            patterns.iter().for_each(|pattern| matching.look(pattern));
+            for pattern in patterns {
+                matching.look(pattern);
+            }
             let Matching { found, links, refused, .. } = matching;
             all.links.extend(links);
             all.refused.extend(refused);

@@ -148,7 +148,7 @@ fn a_deleted_file_that_was_held_outlives_its_process() {
     let mut plan = plan::plan(&job, &tree, &targets, &plan::around::Around::default());
     plan.steps.retain(|step| *step == Step::Hidden);
     let deadline = Instant::now() + Duration::from_mins(1);
-    let mut context = Context::new(&job, &tree, &targets, plan, crate::collect::Look::default(), deadline);
+    let mut context = Context::new(&job, &tree, &targets, plan, collect::Look::default(), deadline);
     deleted::hold(&mut context);
     drop(child);
     collect::run(&mut context, &mut bag, &mut |_| {}).unwrap();

@@ -78,7 +78,7 @@ impl<'a> Matching<'a> {
             [Part::Glob(glob), rest @ ..] => {
                 self.each(from, &|name| matches(glob, name), &mut |this, entry, _| {
                     this.below(entry, rest);
-                })
+                });
             }
             [Part::Below(levels), rest @ ..] => self.levels(from, *levels, rest),
         }

@@ -162,7 +162,7 @@ struct Attributes {
 
 impl Raw {
     fn checked(self) -> Result<Definition, String> {
-        if self.name.is_empty() || self.name.chars().any(|character| character.is_whitespace()) {
+        if self.name.is_empty() || self.name.chars().any(char::is_whitespace) {
             return Err(format!("`{}` is not a name: it is one word", self.name.escape_debug()));
         }
         if self.sources.is_empty() {

@@ -91,11 +91,11 @@ fn a_list_without_a_space_before_it_is_read_as_the_formats_own_reader_does() {
 
 #[test]
 fn a_bomb_of_aliases_and_an_endless_document_are_refused() {
-    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for level in 1..12 {
-        let last = format!("*a{}", level - 1);
-        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [last.as_str(); 9].join(", ")));
-    }
+    let level = |level: u32| {
+        let last = if level == 0 { "x".to_owned() } else { format!("*a{}", level - 1) };
+        format!("a{level}: &a{level} [{}]\n", [last.as_str(); 9].join(", "))
+    };
+    let bomb: String = (0..12).map(level).collect();
     let deep = format!("name: {}", "[".repeat(100_000));
     let long = format!("name: {}", "x".repeat(DOCUMENT_MAX + 1));
     for text in [bomb, deep, long] {

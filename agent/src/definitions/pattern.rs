@@ -61,7 +61,8 @@ impl Pattern {
         if let Some(variable) = variable(rest) {
             return Err(Error::Variable(variable));
         }
-        if !rest.starts_with(b"/") && !(at_home && rest.is_empty()) {
+        let is_a_home = at_home && rest.is_empty();
+        if !rest.starts_with(b"/") && !is_a_home {
             return Err(Error::NotAbsolute);
         }
         let names = rest.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
