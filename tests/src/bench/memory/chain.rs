@@ -66,7 +66,8 @@ pub fn varc() -> Result<Vec<Figure>> {
     let begun = Instant::now();
     let mut command = Command::new("python3");
     command.args(["-c", VARC, &target.pid().to_string()]).arg(&zip);
-    command.env("PYTHONPATH", judges::site_packages()?).current_dir("/tmp").stdin(Stdio::null());
+    command.env("PYTHONPATH", judges::site_packages()?).env("TMPDIR", OUT);
+    command.current_dir("/tmp").stdin(Stdio::null());
     let output = command.output().context("start varc")?;
     let whole = begun.elapsed().as_secs_f64();
     let said = String::from_utf8_lossy(&output.stderr);
