@@ -1,7 +1,7 @@
 //! `cargo xtask bench memory`: a process's memory as evidence, against gcore, zstd and sha256sum, and against varc.
 //!
-//! In one run, by turns. The agent's time is from the command to the sealed, signed bundle on disk; the chain's is from gcore's
-//! start to the hash, without anything that makes it reach the disk.
+//! In one run, by turns. The agent's time is from the command to the bundle's name: then it is signed and on the disk. The chain's
+//! is from gcore's start to the hash, without anything that makes it reach the disk.
 
 mod chain;
 mod first;

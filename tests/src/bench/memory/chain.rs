@@ -18,7 +18,7 @@ use crate::world::OUT;
 /// One process of varc's, and neither its open files nor a picture of the screen.
 const VARC: &str = "import resource, sys
 from varc_core.systems.linux import LinuxSystem
-LinuxSystem(process_id=int(sys.argv[1]), include_open=False, take_screenshot=False, output_path=sys.argv[2])
+LinuxSystem(True, False, False, None, process_id=int(sys.argv[1]), take_screenshot=False, output_path=sys.argv[2])
 print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)";
 
 /// gcore, then zstd, then sha256sum of the compressed core, as its user would type them.
@@ -66,7 +66,8 @@ pub fn varc() -> Result<Vec<Figure>> {
     let begun = Instant::now();
     let mut command = Command::new("python3");
     command.args(["-c", VARC, &target.pid().to_string()]).arg(&zip);
-    command.env("PYTHONPATH", judges::site_packages()?).current_dir("/tmp").stdin(Stdio::null());
+    command.env("PYTHONPATH", judges::site_packages()?).env("TMPDIR", OUT);
+    command.current_dir("/tmp").stdin(Stdio::null());
     let output = command.output().context("start varc")?;
     let whole = begun.elapsed().as_secs_f64();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -36,21 +36,22 @@ pub fn take(agent: &Agent, target: &mut Target) -> Result<Cost> {
     let pid = target.pid().to_string();
     let busy = cpu(agent.pid())?;
     let ended = AtomicBool::new(false);
-    let (bundle, whole, memory) = thread::scope(|scope| {
-        let looking = scope.spawn(|| peak(agent.pid(), &ended));
+    let (bundle, begun, seen) = thread::scope(|scope| {
+        let looking = scope.spawn(|| look(agent.pid(), &ended));
         let begun = Instant::now();
         let bundle = agent.capture(&["--pid", &pid, "--output", OUT]);
-        let whole = begun.elapsed().as_secs_f64();
         ended.store(true, Ordering::Relaxed);
-        let memory = looking.join().ok().context("the look-out failed")?;
-        anyhow::Ok((bundle?, whole, memory))
+        let seen = looking.join().ok().context("the look-out failed")?;
+        anyhow::Ok((bundle?, begun, seen))
     })?;
+    // Sealed is what has its name: signed and on the disk. The command goes on to tell the file's own hash.
+    let whole = (seen.sealed.context("no bundle was seen")? - begun).as_secs_f64();
     let cpu = cpu(agent.pid())? - busy;
     let stopped = target.longest_stop()?;
     let growth = target.resident_mib()? - before;
     let size = fs::metadata(&bundle)?.len() as f64 / 1024.0 / 1024.0;
     fs::remove_file(bundle)?;
-    Ok(Cost { whole, cpu, stopped, growth, memory: memory.context("the collector was not seen")?, size })
+    Ok(Cost { whole, cpu, stopped, growth, memory: seen.memory.context("the collector was not seen")?, size })
 }
 
 /// Seconds of a process and of its children that were waited for: fields 14 to 17 of its stat, in ticks of 10 ms.
@@ -61,22 +62,41 @@ fn cpu(pid: u32) -> Result<f64> {
     Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
 }
 
-/// The most memory that any helper of this capture had, in MiB.
-fn peak(recorder: u32, ended: &AtomicBool) -> Option<f64> {
-    let mut peak: Option<f64> = None;
-    while !ended.load(Ordering::Relaxed) {
+/// What is seen of a capture while it runs.
+#[derive(Default)]
+struct Sight {
+    /// The most memory that any of its helpers had, in MiB.
+    memory: Option<f64>,
+    /// When the bundle had its name.
+    sealed: Option<Instant>,
+}
+
+fn look(recorder: u32, ended: &AtomicBool) -> Sight {
+    let mut sight = Sight::default();
+    loop {
+        let is_last = ended.load(Ordering::Relaxed);
+        if sight.sealed.is_none() && has_bundle() {
+            sight.sealed = Some(Instant::now());
+        }
+        if is_last {
+            return sight;
+        }
         let helpers = proc::children(recorder).unwrap_or_default();
-        let those =
-            helpers.iter().filter(|one| one.args.iter().any(|word| word == "collect" || word == "seal"));
-        for one in those {
+        for one in
+            helpers.iter().filter(|one| one.args.iter().any(|word| word == "collect" || word == "seal"))
+        {
             let status = fs::read_to_string(format!("/proc/{}/status", one.pid)).unwrap_or_default();
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
             if let Some(mib) = kib.map(|kib| kib / 1024.0) {
-                peak = Some(peak.map_or(mib, |peak| peak.max(mib)));
+                sight.memory = Some(sight.memory.map_or(mib, |peak| peak.max(mib)));
             }
         }
         thread::sleep(LOOK);
     }
-    peak
+}
+
+fn has_bundle() -> bool {
+    let names = fs::read_dir(OUT).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().any(|name| name.to_string_lossy().ends_with(".tar.zst"))
 }
