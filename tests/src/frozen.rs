@@ -199,8 +199,10 @@ fn holding(template: &mut Template, method: &Method, pid: u32) -> Result<Option<
 pub fn killed(template: &mut Template, method: &Method, ticker: &Ticker, times: usize) -> Result<Duration> {
     let (mut longest, mut kills, mut missed) = (Duration::ZERO, 0, 0);
     while kills < times {
+        let started = Instant::now();
         let Some(mut collector) = holding(template, method, ticker.pid())? else {
             missed += 1;
+            println!("a collector had let go before it could be killed");
             ensure!(
                 missed <= 3 * times,
                 "{missed} collectors let go before they could be killed, {kills} did not"
@@ -213,9 +215,7 @@ pub fn killed(template: &mut Template, method: &Method, ticker: &Ticker, times: 
         longest = longest.max(await_release(method, ticker.pid(), begun)?);
         ticker.goes_on()?;
         kills += 1;
-        if kills % 5 == 0 {
-            println!("{kills} collectors were killed, {missed} had let go");
-        }
+        println!("{kills} collectors were killed, this one after {:?}", started.elapsed());
         template.sweep()?;
     }
     Ok(longest)

@@ -82,7 +82,8 @@ fn initramfs(name: &str, binaries: &Path, more: &[(String, PathBuf)]) -> Result<
     }
     archive.device("dev/console", 5, 1)?;
     archive.device("dev/null", 1, 3)?;
-    let programs = ["init", "afterimage", "deeds", "ticker"].map(|name| (name.to_owned(), binaries.join(name)));
+    let programs =
+        ["init", "afterimage", "deeds", "ticker"].map(|name| (name.to_owned(), binaries.join(name)));
     for (name, path) in programs.iter().chain(more) {
         let content = fs::read(path).with_context(|| format!("read {}", path.display()))?;
         archive.program(name, &content)?;
