@@ -24,6 +24,8 @@ pub const PAUSE: Duration = Duration::from_secs(2);
 /// machine may take.
 const MARGIN: Duration = Duration::from_millis(2500);
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What the collectors say.
+const LOG: &str = "/tmp/collectors.log";
 
 /// A way of holding, and how it is seen that something is held.
 #[derive(Clone, Debug)]
@@ -146,7 +148,8 @@ impl Template {
         fs::write(self.folder.join(format!("{id}.job")), self.job.to_string())?;
         let directory = File::open(&self.folder)?;
         let mut command = Command::new(&self.program);
-        command.args(["collect", &id]).stdin(Stdio::null()).stdout(Stdio::null());
+        let log = File::options().create(true).append(true).open(LOG)?;
+        command.args(["collect", &id]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         // SAFETY: dup2 may be called between fork and exec; the directory is open until the child has been started.
         unsafe {
             let number = directory.as_raw_fd();
@@ -196,8 +199,10 @@ fn holding(template: &mut Template, method: &Method, pid: u32) -> Result<Option<
 pub fn killed(template: &mut Template, method: &Method, ticker: &Ticker, times: usize) -> Result<Duration> {
     let (mut longest, mut kills, mut missed) = (Duration::ZERO, 0, 0);
     while kills < times {
+        let started = Instant::now();
         let Some(mut collector) = holding(template, method, ticker.pid())? else {
             missed += 1;
+            println!("a collector had let go before it could be killed");
             ensure!(
                 missed <= 3 * times,
                 "{missed} collectors let go before they could be killed, {kills} did not"
@@ -210,6 +215,7 @@ pub fn killed(template: &mut Template, method: &Method, ticker: &Ticker, times: 
         longest = longest.max(await_release(method, ticker.pid(), begun)?);
         ticker.goes_on()?;
         kills += 1;
+        println!("{kills} collectors were killed, this one after {:?}", started.elapsed());
         template.sweep()?;
     }
     Ok(longest)

@@ -22,7 +22,7 @@ const AGENT: &str = "/afterimage";
 const LOG: &str = "/tmp/afterimage.log";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Of each way of holding.
-const KILLS: usize = 20;
+const KILLS: usize = 3;
 const MOUNTS: [(&str, &str, &str); 7] = [
     ("proc", "/proc", ""),
     ("sysfs", "/sys", ""),
