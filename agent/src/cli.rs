@@ -53,6 +53,8 @@ enum Command {
     #[command(subcommand)]
     Token(cmd::token::TokenCommand),
     #[command(subcommand)]
+    Artifacts(cmd::artifacts::ArtifactsCommand),
+    #[command(subcommand)]
     Config(cmd::config::ConfigCommand),
     /// Tries a webhook's body without doing anything.
     #[command(subcommand)]
@@ -110,6 +112,7 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Doctor(args) => cmd::doctor::run(args, &context),
         Command::Key(command) => cmd::key::run(command, &context),
         Command::Token(command) => cmd::token::run(command, &context),
+        Command::Artifacts(command) => cmd::artifacts::run(command, &context),
         Command::Config(command) => cmd::config::run(command, &context),
         Command::Trigger(command) => cmd::trigger::run(command, &context),
         Command::Worker(_) => Ok(Exit::Usage),

@@ -9,6 +9,8 @@ pub mod field;
 /// Bytes of the ring unless the configuration says otherwise; a power of two. Absorbs a stall of about 90,000 process
 /// lives.
 pub const RING_BYTES: u32 = 32 << 20;
+/// Bytes of the kernel's memory that are read at once for an image of the whole RAM; a multiple of the page size.
+pub const RAM_PIECE: usize = 256 << 10;
 /// Inode number of the machine's own PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 pub const INITIAL_PID_NAMESPACE: u32 = 0xEFFF_FFFC;
 /// A process's short name, with its NUL (`TASK_COMM_LEN`).

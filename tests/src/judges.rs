@@ -74,7 +74,8 @@ impl Bag {
     }
 }
 
-fn site_packages() -> Result<PathBuf> {
+/// Where the judges that are written in Python are.
+pub fn site_packages() -> Result<PathBuf> {
     let library = Path::new(PYTHON).join("lib");
     let python = fs::read_dir(&library)
         .with_context(|| format!("{} is missing: `cargo xtask setup` installs bagit.py", library.display()))?

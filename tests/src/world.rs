@@ -4,6 +4,7 @@
 //! that one test, and waits for it with a deadline. Inside, it makes sure that it is inside, and runs its body.
 //! Nothing of the machine is to be seen there but /usr, the kernel's BTF and the list of its event sources (read-only).
 
+mod cgroups;
 mod furnish;
 mod outside;
 

@@ -23,6 +23,7 @@ fn root_learns_what_is_missing_and_what_it_costs() {
 
         let kcore = File::open("/proc/kcore").is_ok();
         report.agrees("/proc/kcore", kcore)?;
+        ensure!(report.verdict("whole RAM")? == "missing", "a world has no RAM of its own: {}", report.0);
         let sources = Path::new("/sys/bus/event_source/devices");
         ensure!(sources.is_dir(), "the world does not show the kernel's event sources");
         report.agrees("kprobes", fs::symlink_metadata(sources.join("kprobe")).is_ok())?;

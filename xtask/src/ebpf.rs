@@ -1,6 +1,6 @@
-//! `cargo xtask ebpf`: builds the probe's object, so that everything else needs stable Rust only.
+//! `cargo xtask ebpf`: builds the probe's objects, so that everything else needs stable Rust only.
 //!
-//! The object is the same byte for byte wherever it is built with the same tools: paths are remapped, and the tools are
+//! An object is the same byte for byte wherever it is built with the same tools: paths are remapped, and the tools are
 //! named beside it.
 
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use crate::command::{self, command, output, run as run_command, workspace};
 use crate::setup::{self, For};
 
-const OBJECT: &str = "ebpf/built/probe.o";
-const PROVENANCE: &str = "ebpf/built/probe.toml";
+/// What watches, and what reads the kernel's memory for an image of the whole RAM.
+const OBJECTS: [&str; 2] = ["probe", "ram"];
 const TARGET: &str = "bpfel-unknown-none";
 /// Debian's own compiler, which has the library's source (rust-web-src) for a target that nobody ships built.
 const RUSTC: &str = "/usr/bin/rustc";
@@ -42,7 +42,14 @@ pub enum Verdict {
     NotCompared(String),
 }
 
-/// Builds, and writes the object and its provenance; with `verify`, compares them instead, and fails where that is
+/// An object as the sources give it now.
+struct Fresh {
+    name: &'static str,
+    object: Vec<u8>,
+    provenance: Provenance,
+}
+
+/// Builds, and writes the objects and their provenance; with `verify`, compares them instead, and fails where that is
 /// not possible.
 pub fn run(verify: bool) -> Result<()> {
     if verify {
@@ -51,28 +58,40 @@ pub fn run(verify: bool) -> Result<()> {
             Verdict::NotCompared(why) => bail!("{why}"),
         };
     }
-    let (object, fresh) = fresh()?;
-    write(&object, &fresh)
+    fresh()?.iter().try_for_each(write)
 }
 
-/// Rebuilds the object and compares it with the committed one.
+/// Rebuilds the objects and compares them with the committed ones.
 pub fn rebuilt() -> Result<Verdict> {
-    let (object, fresh) = fresh()?;
-    compare(&object, &fresh)
+    let mut open = Vec::new();
+    for fresh in fresh()? {
+        if let Verdict::NotCompared(why) = compare(&fresh)? {
+            open.push(why);
+        }
+    }
+    Ok(if open.is_empty() { Verdict::Same } else { Verdict::NotCompared(open.join("; ")) })
 }
 
-fn fresh() -> Result<(Vec<u8>, Provenance)> {
+fn fresh() -> Result<Vec<Fresh>> {
     setup::run(&[For::Probe])?;
-    let object = build()?;
-    let provenance = Provenance { sha256: hex(&Sha256::digest(&object)), tools: tools()? };
-    Ok((object, provenance))
+    let built = build()?;
+    let mut all = Vec::new();
+    for name in OBJECTS {
+        let path = built.join(name);
+        let object =
+            fs::read(&path).with_context(|| format!("cannot read the new object {}", path.display()))?;
+        let provenance = Provenance { sha256: hex(&Sha256::digest(&object)), tools: tools()? };
+        all.push(Fresh { name, object, provenance });
+    }
+    Ok(all)
 }
 
-fn build() -> Result<Vec<u8>> {
+/// Builds them all, and answers where they are.
+fn build() -> Result<PathBuf> {
     let target = workspace().join("target/probe");
     run_command(
         command::cargo()
-            .args(["build", "--release", "--package", "afterimage-ebpf", "--bin", "probe"])
+            .args(["build", "--release", "--package", "afterimage-ebpf", "--bins"])
             .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
             .arg(&target)
             .env("RUSTC", RUSTC)
@@ -83,8 +102,7 @@ fn build() -> Result<Vec<u8>> {
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
             .env("CARGO_PROFILE_RELEASE_STRIP", "none"),
     )?;
-    let built = target.join(TARGET).join("release/probe");
-    fs::read(&built).with_context(|| format!("cannot read the new object {}", built.display()))
+    Ok(target.join(TARGET).join("release"))
 }
 
 /// Flags that keep the builder's own paths out of the object.
@@ -118,38 +136,47 @@ fn tools() -> Result<Tools> {
     })
 }
 
-fn write(object: &[u8], fresh: &Provenance) -> Result<()> {
+fn object_of(name: &str) -> String {
+    format!("ebpf/built/{name}.o")
+}
+
+fn provenance_of(name: &str) -> String {
+    format!("ebpf/built/{name}.toml")
+}
+
+fn write(fresh: &Fresh) -> Result<()> {
+    let Fresh { name, object, provenance } = fresh;
+    let (path, beside) = (object_of(name), provenance_of(name));
     let comment = "# Written by `cargo xtask ebpf`; `cargo xtask ebpf --verify` rebuilds and compares.\n";
-    fs::write(workspace().join(OBJECT), object).with_context(|| format!("cannot write {OBJECT}"))?;
-    fs::write(workspace().join(PROVENANCE), format!("{comment}{}", toml::to_string(fresh)?))
-        .with_context(|| format!("cannot write {PROVENANCE}"))?;
-    println!("{OBJECT}: {} bytes, SHA-256 {}", object.len(), fresh.sha256);
+    fs::write(workspace().join(&path), object).with_context(|| format!("cannot write {path}"))?;
+    fs::write(workspace().join(&beside), format!("{comment}{}", toml::to_string(provenance)?))
+        .with_context(|| format!("cannot write {beside}"))?;
+    println!("{path}: {} bytes, SHA-256 {}", object.len(), provenance.sha256);
     Ok(())
 }
 
-fn compare(object: &[u8], fresh: &Provenance) -> Result<Verdict> {
-    let text = fs::read_to_string(workspace().join(PROVENANCE))
-        .with_context(|| format!("cannot read {PROVENANCE}"))?;
-    let kept: Provenance =
-        toml::from_str(&text).with_context(|| format!("{PROVENANCE} is not what it was"))?;
-    let committed = fs::read(workspace().join(OBJECT)).with_context(|| format!("cannot read {OBJECT}"))?;
+fn compare(fresh: &Fresh) -> Result<Verdict> {
+    let Fresh { name, object, provenance } = fresh;
+    let (path, beside) = (object_of(name), provenance_of(name));
+    let text =
+        fs::read_to_string(workspace().join(&beside)).with_context(|| format!("cannot read {beside}"))?;
+    let kept: Provenance = toml::from_str(&text).with_context(|| format!("{beside} is not what it was"))?;
+    let committed = fs::read(workspace().join(&path)).with_context(|| format!("cannot read {path}"))?;
     if hex(&Sha256::digest(&committed)) != kept.sha256 {
-        bail!(
-            "{OBJECT} is not the object that {PROVENANCE} speaks of: run `cargo xtask ebpf` and commit both"
-        );
+        bail!("{path} is not the object that {beside} speaks of: run `cargo xtask ebpf` and commit both");
     }
-    if fresh.tools != kept.tools {
+    if provenance.tools != kept.tools {
         // Debian's compiler moves on; the object that is committed is still the one that every other test has run.
         return Ok(Verdict::NotCompared(format!(
-            "{OBJECT} was NOT COMPARED: the sources build here, but the tools are {:?}, and the object was built with \
+            "{path} was NOT COMPARED: the sources build here, but the tools are {:?}, and the object was built with \
              {:?}; run `cargo xtask ebpf` and commit both files",
-            fresh.tools, kept.tools
+            provenance.tools, kept.tools
         )));
     }
-    if object != committed {
-        bail!("{OBJECT} is not what the sources give: run `cargo xtask ebpf` and commit both files");
+    if *object != committed {
+        bail!("{path} is not what the sources give: run `cargo xtask ebpf` and commit both files");
     }
-    println!("{OBJECT}: the sources give the same {} bytes", object.len());
+    println!("{path}: the sources give the same {} bytes", object.len());
     Ok(Verdict::Same)
 }
 

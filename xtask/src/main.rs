@@ -43,12 +43,15 @@ enum Task {
     Setup,
     /// Boots Debian kernels in QEMU with the static agent, and compares what it reports with /proc
     Vm {
-        /// Every kernel of tests/kernels.toml; without this, 6.1 only
+        /// Every kernel of tests/kernels.toml, and then what --ram does; without this, 6.1 only
         #[arg(long, conflicts_with = "kernel")]
         all: bool,
         /// One kernel of tests/kernels.toml, such as 5.10
         #[arg(long, value_name = "V")]
         kernel: Option<String>,
+        /// Instead: takes the whole RAM of a machine and has volatility3 read the images
+        #[arg(long, conflicts_with = "all")]
+        ram: bool,
     },
     /// Builds the probe into ebpf/built/
     Ebpf {
@@ -65,7 +68,8 @@ fn main() -> ExitCode {
         Task::Bench { what } => bench::run(what.as_deref()),
         Task::Check => check::check(),
         Task::Setup => setup::run(&setup::EVERYTHING),
-        Task::Vm { all, kernel } => vm::run(all, kernel.as_deref()),
+        Task::Vm { ram: true, kernel, .. } => vm::run_ram(kernel.as_deref()),
+        Task::Vm { all, kernel, .. } => vm::run(all, kernel.as_deref()),
         Task::Ebpf { verify } => ebpf::run(verify),
     };
     match result {

@@ -19,6 +19,8 @@ pub enum For {
     Judges,
     /// Debian kernels in QEMU.
     Vm,
+    /// The reader of images of a machine's RAM.
+    Ram,
     /// Rebuilding the probe.
     Probe,
     /// What the benchmark compares the agent with.
@@ -26,7 +28,7 @@ pub enum For {
 }
 
 /// All that the tests need; the benchmark asks for its peers itself.
-pub const EVERYTHING: [For; 5] = [For::Build, For::World, For::Judges, For::Vm, For::Probe];
+pub const EVERYTHING: [For; 6] = [For::Build, For::World, For::Judges, For::Vm, For::Ram, For::Probe];
 
 struct Need {
     purpose: For,
@@ -39,13 +41,16 @@ const fn need(purpose: For, package: &'static str, is_there: fn() -> bool) -> Ne
 }
 
 /// Debian 12 packages, and the sign by which each is known to be there already.
-const NEEDS: [Need; 20] = [
+const NEEDS: &[Need] = &[
     need(For::Build, "gcc", || find("cc").is_some()),
     need(For::Build, "libc6-dev", || Path::new("/usr/include/stdio.h").exists()),
     need(For::World, "bubblewrap", || find("bwrap").is_some()),
     need(For::World, "iproute2", || find("ip").is_some()),
     need(For::World, "curl", || Path::new("/usr/bin/curl").exists()),
     need(For::World, "wget", || Path::new("/usr/bin/wget").exists()),
+    need(For::Judges, "forensic-artifacts", || Path::new("/usr/share/artifacts/linux.yaml").exists()),
+    need(For::World, "nodejs", || Path::new("/usr/bin/node").exists()),
+    need(For::World, "age", || Path::new("/usr/bin/age").exists()),
     need(For::Judges, "zstd", || Path::new("/usr/bin/zstd").exists()),
     need(For::Judges, "gdb", || Path::new("/usr/bin/gdb").exists()),
     need(For::Judges, "openssh-client", || Path::new("/usr/bin/ssh-keygen").exists()),
@@ -55,6 +60,11 @@ const NEEDS: [Need; 20] = [
     need(For::Vm, "seabios", || Path::new("/usr/share/seabios").exists()),
     need(For::Vm, "ipxe-qemu", || apt::is_installed("ipxe-qemu")),
     need(For::Vm, "debian-archive-keyring", || Path::new(apt::KEYRING).exists()),
+    need(For::Ram, "python3", || Path::new(PYTHON).exists()),
+    need(For::Ram, "python3-venv", || apt::is_installed("python3-venv")),
+    need(For::Ram, "xz-utils", || find("xz").is_some()),
+    need(For::Ram, "e2fsprogs", || Path::new("/usr/sbin/mke2fs").exists()),
+    need(For::Ram, "libsnappy1v5", || apt::is_installed("libsnappy1v5")),
     need(For::Probe, "rustc-web", || apt::is_installed("rustc-web") && compiles_the_probe()),
     need(For::Probe, "rust-web-src", || apt::is_installed("rust-web-src") && compiles_the_probe()),
     need(For::Peers, "bpftrace", || find("bpftrace").is_some()),
@@ -68,7 +78,14 @@ const PYTHON: &str = "/usr/bin/python3";
 /// 0.11 and later want a system LLVM; 0.10.1 loads the one of the compiler.
 const BPF_LINKER: &str = "0.10.1";
 
-const BAGIT: &str = "bagit==1.9.0";
+/// What pip installs: for what, and the sign by which it is known to be there already.
+const PIP: [(For, &str, fn() -> bool); 4] = [
+    (For::Judges, "bagit==1.9.0", || has_python("bagit.py")),
+    (For::Ram, "volatility3==2.28.2", || has_python("vol")),
+    (For::Peers, "varc==1.0.9", has_varc),
+    // It does not say that it needs this.
+    (For::Peers, "lz4", has_varc),
+];
 
 /// Where the Python judges are installed; the worlds see it as `/out/python`.
 pub fn python() -> PathBuf {
@@ -83,7 +100,11 @@ pub fn run(purposes: &[For]) -> Result<()> {
         .map(|need| need.package)
         .collect();
     let linker = purposes.contains(&For::Probe) && !has_bpf_linker();
-    let bagit = purposes.contains(&For::Judges) && !python().join("bin/bagit.py").exists();
+    let pip: Vec<&str> = PIP
+        .iter()
+        .filter(|(purpose, _, is_there)| purposes.contains(purpose) && !is_there())
+        .map(|(_, package, _)| *package)
+        .collect();
 
     if !packages.is_empty() {
         println!(
@@ -94,8 +115,8 @@ pub fn run(purposes: &[For]) -> Result<()> {
     if linker {
         println!("setup: about to install with cargo: bpf-linker {BPF_LINKER} (some three minutes)");
     }
-    if bagit {
-        println!("setup: about to install with pip into {}: {BAGIT}", python().display());
+    if !pip.is_empty() {
+        println!("setup: about to install with pip into {}: {}", python().display(), pip.join(" "));
     }
     rust_components(purposes)?;
     if !packages.is_empty() {
@@ -112,11 +133,20 @@ pub fn run(purposes: &[For]) -> Result<()> {
             "bpf-linker",
         ]))?;
     }
-    if bagit {
+    if !pip.is_empty() {
         command::run(command(PYTHON).args(["-m", "venv"]).arg(python()))?;
-        command::run(command(python().join("bin/pip")).args(["install", "--quiet", BAGIT]))?;
+        command::run(command(python().join("bin/pip")).args(["install", "--quiet"]).args(pip))?;
     }
     Ok(())
+}
+
+fn has_python(program: &str) -> bool {
+    python().join("bin").join(program).exists()
+}
+
+fn has_varc() -> bool {
+    command::output(command(python().join("bin/python")).args(["-c", "import varc_core.systems.linux"]))
+        .is_ok()
 }
 
 /// The lints need parts of the toolchain that rustup installs by default, and distributions as packages of their own.

@@ -128,6 +128,7 @@ impl Closing {
             profile: job.profile,
             limits: job.limits.clone(),
             facts: job.facts.clone(),
+            frozen: journal.frozen,
             outcomes,
             attempts_dropped: journal.end.map_or(0, |(_, _, dropped)| dropped),
             artifacts: found.artifacts,
@@ -156,14 +157,14 @@ impl Closing {
     /// Gives the file its name; its length and SHA-256.
     pub(super) fn commit(mut self, dir: BorrowedFd<'_>) -> Result<(u64, String), Error> {
         let (name, file) = (writer::partial(self.id), file_name(self.id));
-        let digest = digest(&mut self.partial).map_err(failed("read", &name))?;
         match renameat2(dir, name.as_str(), dir, file.as_str(), RenameFlags::RENAME_NOREPLACE) {
             Ok(()) => {}
             Err(Errno::EEXIST) => return Err(Error::Exists(file)),
             Err(error) => return Err(failed("rename", &name)(error.into())),
         }
         fsync(dir).map_err(|error| failed("synchronise the folder of", &file)(error.into()))?;
-        Ok(digest)
+        // It is sealed; what follows is for whoever asks for it.
+        digest(&mut self.partial).map_err(failed("read", &file))
     }
 
     /// Zeros in place of what was not read any more.

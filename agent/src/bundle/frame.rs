@@ -4,8 +4,14 @@ use std::io::{self, Read};
 
 use super::layout::{self, FRAME_FILE_MAX, FRAME_MAX, TRAILER};
 
-/// zstd's own default: the best ratio for its speed on logs and memory alike.
+/// zstd's own default: the best ratio for its speed on logs.
 const LEVEL: i32 = 3;
+/// On memory nearly twice as fast, and no larger.
+const FAST_LEVEL: i32 = 1;
+/// Again nearly twice as fast, and a sixth larger.
+const HASTY_LEVEL: i32 = -1;
+/// Hardly dearer than to write all of it.
+const URGENT_LEVEL: i32 = -6;
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// RFC 8878, section 3.1.1.2.4.
 const BLOCK_MAX: usize = 128 << 10;
@@ -30,21 +36,55 @@ pub enum Fault {
     Tampered(String),
 }
 
+/// How much work a frame is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// As small as it becomes in reasonable time.
+    #[default]
+    Small,
+    /// Much comes, and somebody waits for it: process memory.
+    Fast,
+    /// The same, when others wait for their turn.
+    Hasty,
+    /// The first of it, which is to be on the disk as soon as a plain copy would.
+    Urgent,
+}
+
 /// Makes frames.
-pub struct Compressor(zstd::bulk::Compressor<'static>);
+pub struct Compressor {
+    zstd: zstd::bulk::Compressor<'static>,
+    effort: Effort,
+}
 
 impl Compressor {
-    /// With our level, content size and checksum.
+    /// With content size and checksum.
     pub fn new() -> io::Result<Self> {
-        let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
-        compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
-        compressor.set_parameter(zstd::zstd_safe::CParameter::ContentSizeFlag(true))?;
-        Ok(Self(compressor))
+        let mut zstd = zstd::bulk::Compressor::new(LEVEL)?;
+        zstd.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
+        zstd.set_parameter(zstd::zstd_safe::CParameter::ContentSizeFlag(true))?;
+        Ok(Self { zstd, effort: Effort::Small })
     }
 
     /// One frame that holds `content` (at most [`FRAME_MAX`]).
     pub fn frame(&mut self, content: &[u8]) -> io::Result<Vec<u8>> {
-        self.0.compress(content)
+        self.frame_into(content, Effort::Small, Vec::new())
+    }
+
+    /// The same, with so much effort, in the memory of `frame`.
+    pub fn frame_into(&mut self, content: &[u8], effort: Effort, mut frame: Vec<u8>) -> io::Result<Vec<u8>> {
+        if effort != self.effort {
+            self.zstd.set_compression_level(match effort {
+                Effort::Small => LEVEL,
+                Effort::Fast => FAST_LEVEL,
+                Effort::Hasty => HASTY_LEVEL,
+                Effort::Urgent => URGENT_LEVEL,
+            })?;
+            self.effort = effort;
+        }
+        frame.clear();
+        frame.reserve_exact(zstd::zstd_safe::compress_bound(content.len()));
+        self.zstd.compress_to_buffer(content, &mut frame)?;
+        Ok(frame)
     }
 }
 

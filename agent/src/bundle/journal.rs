@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::manifest::{Artifact, Attempt};
+use super::manifest::{Artifact, Attempt, Frozen};
 
 /// A line longer than this was not written by us.
 const LINE_MAX: u64 = 1 << 20;
@@ -26,6 +26,8 @@ pub enum Line {
     Member(Artifact),
     /// What became of an attempt.
     Attempt(Attempt),
+    /// Processes were held still, and run again.
+    Frozen(Frozen),
     /// The bag cannot be written any further.
     Fail {
         /// Why, in words.
@@ -56,6 +58,8 @@ pub struct Journal {
     pub artifacts: Vec<Artifact>,
     /// Attempts, in order.
     pub attempts: Vec<Attempt>,
+    /// What was held still, in order.
+    pub frozen: Vec<Frozen>,
     /// How the collector closed the bag: length of the partial file, when, attempts dropped.
     pub end: Option<(u64, Timestamp, u64)>,
     /// Why the bag could not be written any further.
@@ -90,6 +94,7 @@ impl Journal {
                 Ok(Line::Begin { at, .. }) => journal.begun = Some(at),
                 Ok(Line::Member(artifact)) => journal.artifacts.push(artifact),
                 Ok(Line::Attempt(attempt)) => journal.attempts.push(attempt),
+                Ok(Line::Frozen(frozen)) => journal.frozen.push(frozen),
                 Ok(Line::Fail { why }) => journal.failed = Some(why),
                 Ok(Line::End { bytes, at, attempts_dropped }) => {
                     journal.end = Some((bytes, at, attempts_dropped));

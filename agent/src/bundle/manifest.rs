@@ -77,6 +77,44 @@ pub struct Artifact {
     pub skip: u64,
 }
 
+/// How processes were held still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// They were not.
+    #[default]
+    None,
+    /// By PTRACE_SEIZE: nobody sees it.
+    Ptrace,
+    /// By SIGSTOP: the parent was told.
+    Stop,
+    /// With their cgroup, of the unified hierarchy.
+    CgroupV2,
+    /// With their cgroup, of the freezer's own hierarchy.
+    CgroupV1,
+}
+
+/// Processes that were held still while they were read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// Which.
+    pub processes: Vec<ProcessId>,
+    /// How.
+    pub method: Method,
+    /// Their cgroup, where that was frozen.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cgroup: Option<Bytes>,
+    /// Threads that stood; of a whole cgroup they are not counted.
+    pub threads: usize,
+    /// When it began.
+    pub since: Timestamp,
+    /// For how long, in microseconds, from the first stop to the last release.
+    pub micros: u64,
+    /// A remark.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
+}
+
 /// `capture.json`: what a bundle says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Capture {
@@ -109,6 +147,9 @@ pub struct Capture {
     pub limits: Limits,
     /// The host and the agent.
     pub facts: Facts,
+    /// What was held still, and for how long.
+    #[serde(default)]
+    pub frozen: Vec<Frozen>,
     /// Attempts by outcome.
     pub outcomes: BTreeMap<Outcome, u64>,
     /// Attempts that are not listed.

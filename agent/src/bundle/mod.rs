@@ -23,7 +23,7 @@ pub mod signers;
 pub mod verify;
 
 pub use frame::Fault;
-pub use manifest::{Artifact, Attempt, Capture, Outcome};
+pub use manifest::{Artifact, Attempt, Capture, Frozen, Method, Outcome};
 pub use name::Name;
 pub use seal::{Ended, Sealed, seal};
 pub use writer::{Added, Bag};

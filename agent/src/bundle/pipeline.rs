@@ -5,24 +5,34 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use zstd::zstd_safe::compress_bound;
 
-use super::frame::Compressor;
+use super::frame::{Compressor, Effort};
 use super::journal::Line;
 use super::layout::FRAME_MAX;
-use super::manifest::{Artifact, Attempt};
+use super::manifest::{Artifact, Attempt, Frozen};
+use crate::system::allocator::large_pages;
 
 /// What is complete reaches the file within this time, also when nothing follows it.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// More compressing threads than this help nobody: a capture must leave the host its processors.
 const WORKERS_MAX: usize = 4;
+/// What is dropped from the kernel's cache is so much at a time.
+const DROPPED: u64 = 8 << 20;
 /// Notes that wait for a frame at most.
 const NOTES_MAX: usize = 1000;
+/// Process memory up to here is made safe on the disk as soon as it is written, whatever follows.
+pub(super) const SAFE_FIRST: u64 = 64 << 20;
+/// The disk is told to begin this often, so that little is left to be waited for at the end.
+const WRITE_BACK: u64 = 16 << 20;
 
 /// What the journal shall say once the frame before it is written.
 pub(super) enum Note {
@@ -30,6 +40,8 @@ pub(super) enum Note {
     Member(Artifact),
     /// An attempt.
     Attempt(Attempt),
+    /// What was held still.
+    Frozen(Frozen),
     /// The end, with the attempts that were dropped.
     End(u64),
 }
@@ -37,27 +49,71 @@ pub(super) enum Note {
 /// The frame that is being filled.
 pub(super) struct Open {
     content: Vec<u8>,
+    effort: Effort,
     notes: Vec<Note>,
     number: u64,
+    /// Bytes of process memory so far.
+    fast: u64,
     jobs: SyncSender<Job>,
     order: SyncSender<Queued>,
+    buffers: Buffers,
 }
 
 struct Job {
     content: Vec<u8>,
+    effort: Effort,
     reply: SyncSender<io::Result<Vec<u8>>>,
+}
+
+impl Job {
+    /// More comes than can be compressed: memory is worth more soon than small.
+    fn hasty(self) -> Self {
+        match self.effort {
+            Effort::Fast => Self { effort: Effort::Hasty, ..self },
+            Effort::Small | Effort::Hasty | Effort::Urgent => self,
+        }
+    }
 }
 
 struct Queued {
     frame: Option<Receiver<io::Result<Vec<u8>>>>,
     notes: Vec<Note>,
+    make_safe: bool,
+}
+
+/// What was gathered for one frame.
+struct Gathered {
+    content: Vec<u8>,
+    notes: Vec<Note>,
+    make_safe: bool,
+}
+
+/// Memory that goes round: to ask the kernel for new pages costs as much as to compress what is in them.
+#[derive(Clone, Default)]
+struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    /// One that takes a frame's content, or the frame.
+    fn take(&self) -> Vec<u8> {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.unwrap_or_else(|| large_pages(compress_bound(FRAME_MAX)))
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
 }
 
 /// The threads and what they share.
 pub(super) struct Pipeline {
     open: Option<Arc<Mutex<Open>>>,
     failure: Arc<OnceLock<io::Error>>,
+    /// Nothing comes when the disk failed.
+    safe: Receiver<Instant>,
+    was_safe: OnceLock<Option<Instant>>,
     writer: Option<JoinHandle<()>>,
+    drop_behind: Arc<AtomicBool>,
 }
 
 impl Pipeline {
@@ -66,29 +122,60 @@ impl Pipeline {
         let workers = thread::available_parallelism().map_or(1, |count| count.get().min(WORKERS_MAX));
         let (jobs, work) = sync_channel::<Job>(workers);
         let work = Arc::new(Mutex::new(work));
+        let buffers = Buffers::default();
         for _ in 0..workers {
-            let work = Arc::clone(&work);
+            let (work, buffers) = (Arc::clone(&work), buffers.clone());
             let mut compressor = Compressor::new()?;
             thread::Builder::new()
                 .name("compress".to_owned())
-                .spawn(move || compress(&work, &mut compressor))?;
+                .spawn(move || compress(&work, &mut compressor, &buffers))?;
         }
         let (order, queue) = sync_channel(workers);
-        let open = Open { content: Vec::new(), notes: Vec::new(), number: 0, jobs, order };
+        let open = Open {
+            content: Vec::new(),
+            effort: Effort::default(),
+            notes: Vec::new(),
+            number: 0,
+            fast: 0,
+            jobs,
+            order,
+            buffers: buffers.clone(),
+        };
         let open = Arc::new(Mutex::new(open));
         let failure = Arc::new(OnceLock::new());
+        let drop_behind = Arc::new(AtomicBool::new(false));
+        let (made_safe, safe) = sync_channel(1);
         let mut writer = Writer {
             partial,
             journal,
             compressor: Compressor::new()?,
             offsets: Vec::new(),
             at: 0,
+            dropped: 0,
+            drop_behind: Arc::clone(&drop_behind),
+            told: 0,
+            buffers,
             failure: Arc::clone(&failure),
+            safe: Some(made_safe),
         };
         let weak = Arc::downgrade(&open);
         let writer =
             thread::Builder::new().name("bundle".to_owned()).spawn(move || writer.run(&queue, &weak))?;
-        Ok(Self { open: Some(open), failure, writer: Some(writer) })
+        let was_safe = OnceLock::new();
+        Ok(Self { open: Some(open), failure, safe, was_safe, writer: Some(writer), drop_behind })
+    }
+
+    /// From now on nothing stays in the kernel's cache.
+    pub(super) fn drop_behind(&self) {
+        self.drop_behind.store(true, Ordering::Relaxed);
+    }
+
+    /// When the first [`SAFE_FIRST`] bytes of process memory were on the disk. Waits for it if they are on their way.
+    pub(super) fn safe(&self) -> Option<Instant> {
+        if self.open().ok()?.fast < SAFE_FIRST {
+            return None;
+        }
+        *self.was_safe.get_or_init(|| self.safe.recv().ok())
     }
 
     /// The frame that is being filled.
@@ -137,21 +224,25 @@ impl Drop for Pipeline {
 }
 
 impl Open {
-    /// Makes room for `bytes` that must not be parted; the frame's number, and how full it is.
-    pub(super) fn room(&mut self, bytes: u64) -> io::Result<(u64, u64)> {
+    /// Makes room for `bytes` that must not be parted; the frame's number, and how full it is. What follows is worth so
+    /// much effort.
+    pub(super) fn room(&mut self, bytes: u64, effort: Effort) -> io::Result<(u64, u64)> {
         let used = u64::try_from(self.content.len()).unwrap_or(u64::MAX);
-        if used > 0 && used.saturating_add(bytes) > u64::try_from(FRAME_MAX).unwrap_or(0) {
+        let is_full = used.saturating_add(bytes) > u64::try_from(FRAME_MAX).unwrap_or(0);
+        if used > 0 && (is_full || effort != self.effort) {
             self.flush()?;
+            self.effort = effort;
             return Ok((self.number, 0));
         }
+        self.effort = effort;
         Ok((self.number, used))
     }
 
     /// Adds content, in as many frames as it takes.
     pub(super) fn add(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            if self.content.capacity() < FRAME_MAX {
-                self.content.reserve_exact(FRAME_MAX.saturating_sub(self.content.len()));
+            if self.content.capacity() == 0 {
+                self.content = self.buffers.take();
             }
             let room = FRAME_MAX.saturating_sub(self.content.len());
             let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -172,35 +263,52 @@ impl Open {
 
     /// Closes the frame, and sends it off.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let Some((content, notes)) = self.take() else { return Ok(()) };
+        let Some(Gathered { content, notes, make_safe }) = self.take() else { return Ok(()) };
         let gone = || io::Error::other("the thread that writes the bundle has ended");
         let frame = if content.is_empty() {
             None
         } else {
             let (reply, frame) = sync_channel(1);
-            self.jobs.send(Job { content, reply }).map_err(|_| gone())?;
+            let effort = match self.effort {
+                Effort::Fast if self.fast <= SAFE_FIRST => Effort::Urgent,
+                effort => effort,
+            };
+            match self.jobs.try_send(Job { content, effort, reply }) {
+                Err(TrySendError::Full(job)) => self.jobs.send(job.hasty()).map_err(|_| gone())?,
+                result => result.map_err(|_| gone())?,
+            }
             Some(frame)
         };
-        self.order.send(Queued { frame, notes }).map_err(|_| gone())
+        self.order.send(Queued { frame, notes, make_safe }).map_err(|_| gone())
     }
 
-    fn take(&mut self) -> Option<(Vec<u8>, Vec<Note>)> {
+    fn take(&mut self) -> Option<Gathered> {
         if self.content.is_empty() && self.notes.is_empty() {
             return None;
         }
         if !self.content.is_empty() {
             self.number = self.number.saturating_add(1);
         }
-        Some((std::mem::take(&mut self.content), std::mem::take(&mut self.notes)))
+        let before = self.fast;
+        if self.effort == Effort::Fast {
+            self.fast = before.saturating_add(u64::try_from(self.content.len()).unwrap_or(u64::MAX));
+        }
+        Some(Gathered {
+            content: std::mem::take(&mut self.content),
+            notes: std::mem::take(&mut self.notes),
+            make_safe: before < SAFE_FIRST && self.fast >= SAFE_FIRST,
+        })
     }
 }
 
-fn compress(work: &Mutex<Receiver<Job>>, compressor: &mut Compressor) {
+fn compress(work: &Mutex<Receiver<Job>>, compressor: &mut Compressor, buffers: &Buffers) {
     loop {
         let job = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
+        let Ok(Job { content, effort, reply }) = job else { return };
+        let frame = compressor.frame_into(&content, effort, buffers.take());
+        buffers.give_back(content);
         // The writer may have ended: then nobody waits for it.
-        drop(job.reply.send(compressor.frame(&job.content)));
+        drop(reply.send(frame));
     }
 }
 
@@ -211,7 +319,14 @@ struct Writer {
     /// File offsets of the frames, by number.
     offsets: Vec<u64>,
     at: u64,
+    /// As far as this it is not in the kernel's cache.
+    dropped: u64,
+    drop_behind: Arc<AtomicBool>,
+    /// Up to here the disk was told to begin.
+    told: u64,
+    buffers: Buffers,
     failure: Arc<OnceLock<io::Error>>,
+    safe: Option<SyncSender<Instant>>,
 }
 
 impl Writer {
@@ -236,21 +351,34 @@ impl Writer {
         for queued in earlier {
             self.write_queued(queued);
         }
-        if let Some((content, notes)) = gathered {
+        if let Some(Gathered { content, notes, make_safe }) = gathered {
             let frame = (!content.is_empty()).then(|| self.compressor.frame(&content));
             self.write(frame, notes);
+            self.make_safe(make_safe);
         }
     }
 
-    fn write_queued(&mut self, Queued { frame, notes }: Queued) {
+    fn write_queued(&mut self, Queued { frame, notes, make_safe }: Queued) {
         let lost = |_| Err(io::Error::other("a compressing thread has ended"));
         self.write(frame.map(|frame| frame.recv().unwrap_or_else(lost)), notes);
+        self.make_safe(make_safe);
+    }
+
+    /// A disk that cannot is not said to be safe; whether all of the bundle is on it is the sealer's question.
+    fn make_safe(&mut self, wanted: bool) {
+        if wanted
+            && let Some(safe) = self.safe.take()
+            && self.failure.get().is_none()
+            && self.partial.sync_data().is_ok()
+        {
+            safe.send(Instant::now()).unwrap_or_default();
+        }
     }
 
     fn write(&mut self, frame: Option<io::Result<Vec<u8>>>, notes: Vec<Note>) {
         if let Some(frame) = frame
             && self.failure.get().is_none()
-            && let Err(error) = frame.and_then(|frame| self.write_frame(&frame))
+            && let Err(error) = frame.and_then(|frame| self.write_frame(frame))
         {
             let why = error.to_string();
             drop(self.failure.set(error));
@@ -262,10 +390,27 @@ impl Writer {
         }
     }
 
-    fn write_frame(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.partial.write_all(frame)?;
+    fn write_frame(&mut self, frame: Vec<u8>) -> io::Result<()> {
+        self.partial.write_all(&frame)?;
         self.offsets.push(self.at);
         self.at = self.at.saturating_add(u64::try_from(frame.len()).unwrap_or(u64::MAX));
+        if self.drop_behind.load(Ordering::Relaxed) && self.at.saturating_sub(self.dropped) >= DROPPED {
+            // Only what is on the disk can be dropped.
+            self.partial.sync_data()?;
+            posix_fadvise(&self.partial, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+            self.dropped = self.at;
+        }
+        self.buffers.give_back(frame);
+        let new = self.at.saturating_sub(self.told);
+        if new >= WRITE_BACK {
+            // Linux begins to write such a range; what it cannot drop yet, it keeps. Only a hint: a refusal changes nothing.
+            let range = i64::try_from(self.told).ok().zip(i64::try_from(new).ok());
+            if let Some((from, length)) = range {
+                let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+                posix_fadvise(&self.partial, from, length, advice).unwrap_or_default();
+            }
+            self.told = self.at;
+        }
         Ok(())
     }
 
@@ -275,6 +420,7 @@ impl Writer {
         for note in notes {
             let line = match note {
                 Note::Attempt(attempt) => Line::Attempt(attempt),
+                Note::Frozen(frozen) => Line::Frozen(frozen),
                 // Its frame may not be there.
                 Note::Member(_) | Note::End(_) if failed => continue,
                 Note::Member(mut artifact) => {
@@ -314,9 +460,9 @@ mod tests {
         let mut journal = tempfile::NamedTempFile::new().unwrap();
         let pipeline = Pipeline::start(full, journal.reopen().unwrap()).unwrap();
         pipeline.open().unwrap().add(&vec![7; FRAME_MAX]).unwrap();
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while pipeline.check().is_ok() {
-            assert!(std::time::Instant::now() < deadline, "nobody says that the disk is full");
+            assert!(Instant::now() < deadline, "nobody says that the disk is full");
             thread::yield_now();
         }
         assert_eq!(pipeline.open().err().unwrap().kind(), io::ErrorKind::StorageFull);

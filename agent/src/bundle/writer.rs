@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat};
@@ -11,15 +12,16 @@ use nix::sys::stat::Mode;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::frame::Effort;
 use super::journal::Line;
 use super::layout::{self, ATTEMPTS_MAX, FRAME_MAX, MEMBERS_MAX};
-use super::manifest::{Artifact, Attempt};
+use super::manifest::{Artifact, Attempt, Frozen};
 use super::name::Name;
-use super::pipeline::{Note, Pipeline};
+use super::pipeline::{Note, Pipeline, SAFE_FIRST};
 use crate::text;
 
 /// Read at a time from a source.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 512 << 10;
 /// Space that is set aside so that a full disk still takes the tag files.
 const RESERVE: i64 = 4 << 20;
 /// Space for the journal beyond its end.
@@ -28,6 +30,8 @@ const JOURNAL_RESERVE: i64 = 1 << 20;
 const TEXT_MAX: usize = 48 << 20;
 /// Characters of one subject or detail at most.
 const DETAIL_MAX: usize = 4096;
+/// A plan has as many processes at most; each is held once.
+const FROZEN_MAX: usize = 10_000;
 const ZEROS: [u8; 4096] = [0; 4096];
 
 /// A bag in the making: `<id>.partial` (frames) and `<id>.journal` (JSON Lines) in one directory.
@@ -39,6 +43,7 @@ pub struct Bag {
     chunk: Vec<u8>,
     attempts: u64,
     attempts_dropped: u64,
+    frozen: usize,
     text: usize,
 }
 
@@ -112,6 +117,7 @@ impl Bag {
             chunk: vec![0; CHUNK],
             attempts: 0,
             attempts_dropped: 0,
+            frozen: 0,
             text: 0,
         })
     }
@@ -123,11 +129,27 @@ impl Bag {
 
     /// Adds a member of `size` bytes. A source that ends or fails earlier is padded with zeros and so reported.
     pub fn stream(&mut self, name: &Name, size: u64, source: &mut dyn Read) -> Result<Added, Error> {
+        self.stream_with(name, size, source, Effort::Small)
+    }
+
+    /// The same, compressed with so much effort.
+    pub fn stream_with(
+        &mut self,
+        name: &Name,
+        size: u64,
+        source: &mut dyn Read,
+        effort: Effort,
+    ) -> Result<Added, Error> {
         self.remember(name)?;
         let mut chunk = std::mem::take(&mut self.chunk);
-        let added = self.add(name, size, source, &mut chunk);
+        let added = self.add(name, size, source, &mut chunk, effort);
         self.chunk = chunk;
         added.map_err(|error| self.failed(error))
+    }
+
+    /// How much process memory was made safe on the disk first, and when it was.
+    pub fn safe(&self) -> Option<(u64, Instant)> {
+        self.pipeline.safe().map(|at| (SAFE_FIRST, at))
     }
 
     /// Writes down what became of an attempt.
@@ -146,6 +168,21 @@ impl Bag {
         self.pipeline.note(Note::Attempt(attempt)).map_err(|error| self.failed(error))
     }
 
+    /// Writes down what was held still.
+    pub fn frozen(&mut self, frozen: &Frozen) -> Result<(), Error> {
+        if self.frozen >= FROZEN_MAX {
+            return Ok(());
+        }
+        self.frozen = self.frozen.saturating_add(1);
+        self.pipeline.note(Note::Frozen(frozen.clone())).map_err(|error| self.failed(error))
+    }
+
+    /// From now on what is written is put on the disk and dropped from the kernel's cache: as large as the memory itself it
+    /// would drive out what is being looked at, and show up in its image.
+    pub fn drop_behind(&self) {
+        self.pipeline.drop_behind();
+    }
+
     /// Sends what was added so far on its way to the file, without waiting for it to arrive.
     pub fn flush(&mut self) -> Result<(), Error> {
         let flushed = self.pipeline.open().and_then(|mut open| open.flush());
@@ -158,12 +195,19 @@ impl Bag {
         pipeline.finish(attempts_dropped).map_err(|source| Error::Write { name: partial(id), source })
     }
 
-    fn add(&self, name: &Name, size: u64, source: &mut dyn Read, chunk: &mut [u8]) -> io::Result<Added> {
+    fn add(
+        &self,
+        name: &Name,
+        size: u64,
+        source: &mut dyn Read,
+        chunk: &mut [u8],
+        effort: Effort,
+    ) -> io::Result<Added> {
         let header = layout::header(self.id, name.as_str(), size);
         let before = u64::try_from(header.len()).unwrap_or(u64::MAX);
         let (frame, skip) = {
             let mut open = self.pipeline.open()?;
-            let (frame, used) = open.room(before.saturating_add(size))?;
+            let (frame, used) = open.room(before.saturating_add(size), effort)?;
             open.add(&header)?;
             (frame, used.saturating_add(before))
         };
@@ -205,8 +249,9 @@ impl Bag {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Ok((read, Some(error))),
             };
-            hash.update(got);
+            // First on its way, then hashed: others compress meanwhile.
             self.pipeline.open()?.add(got)?;
+            hash.update(got);
             read = read.saturating_add(u64::try_from(got.len()).unwrap_or(u64::MAX));
         }
         Ok((read, None))

@@ -108,6 +108,23 @@ pub fn is_held(path: &Path) -> bool {
     matches!(Flock::lock(file, FlockArg::LockExclusiveNonblock), Err((_, Errno::EWOULDBLOCK)))
 }
 
+/// How processes are held still while their memory is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freeze {
+    /// As fits: a whole container or service by its cgroup, else by ptrace, else by a stop signal.
+    #[default]
+    Auto,
+    /// By their cgroup wherever all of it is read, else by ptrace.
+    Cgroup,
+    /// By ptrace only, which nobody sees.
+    Ptrace,
+    /// By a stop signal, which their parents see.
+    Stop,
+    /// Not at all.
+    None,
+}
+
 /// Bounds of one capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -118,12 +135,37 @@ pub struct Limits {
     pub bytes: u64,
     /// Of these, bytes of process memory.
     pub memory_bytes: u64,
+    /// Bytes of memory in which the collector holds what it copied while a process stood still.
+    pub buffer_bytes: u64,
+    /// Bytes on disk, beside the bundle in the making, for what does not fit into that.
+    pub spool_bytes: u64,
+    /// Of each process, bytes of pages that are the same in their file; of the rest only the file's hash is taken.
+    pub file_page_bytes: u64,
     /// Bytes of any one file or log.
     pub file_bytes: u64,
     /// How far back the history goes into the bundle, in hours.
     pub history_hours: u64,
+    /// How processes are held still while their memory is read.
+    pub freeze: Freeze,
+    /// Bytes of the whole RAM, apart from the other evidence.
+    pub ram_bytes: u64,
+    /// How the whole RAM is taken where the profile asks for it.
+    pub ram: Ram,
     /// What is left out, and said to be: it may hold passwords and keys.
     pub omit: Vec<Omit>,
+}
+
+/// The form of an image of the whole RAM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ram {
+    /// LiME: the bytes as they are, which the bundle compresses.
+    #[default]
+    Lime,
+    /// AVML, version 2: Snappy frames; without the blocks that hold nothing but zeros.
+    Avml,
+    /// It is not taken.
+    None,
 }
 
 /// Something that a policy may leave out.
@@ -145,8 +187,14 @@ impl Default for Limits {
             deadline_s: 300,
             bytes: 8 << 30,
             memory_bytes: 4 << 30,
+            buffer_bytes: 160 << 20,
+            spool_bytes: 2 << 30,
+            file_page_bytes: 256 << 20,
             file_bytes: 256 << 20,
             history_hours: 24,
+            freeze: Freeze::Auto,
+            ram_bytes: 64 << 30,
+            ram: Ram::default(),
             omit: Vec::new(),
         }
     }

@@ -70,10 +70,12 @@ fn collect(job: &Job, dir: BorrowedFd<'_>, report: &mut dyn FnMut(Progress)) -> 
         spawn::ourselves(&arguments, &[dir], Stdio::null(), Stdio::piped()).map_err(fail("start"))?;
     let deadline = Instant::now() + Duration::from_secs(job.limits.deadline_s);
     let mut lines = Lines::new(&mut child).map_err(fail("listen to"))?;
+    let mut holds = None;
     let late = loop {
         match lines.next(deadline) {
             Ok(Some(line)) => {
-                if let Ok(progress) = serde_json::from_slice(&line) {
+                if let Ok(progress) = serde_json::from_slice::<Progress>(&line) {
+                    holds.clone_from(&progress.holds);
                     report(progress);
                 }
             }
@@ -86,12 +88,15 @@ fn collect(job: &Job, dir: BorrowedFd<'_>, report: &mut dyn FnMut(Progress)) -> 
         child.kill().map_err(fail("end"))?;
     }
     let status = reap(&mut child, if late { REAP } else { REAP * 2 }).map_err(fail("wait for"))?;
-    Ok(match status {
-        _ if late => Ended::Killed { why: format!("the deadline of {} s was over", job.limits.deadline_s) },
-        Some(status) if status.success() => Ended::Finished,
-        Some(status) => Ended::Killed { why: format!("the collector ended early: {status}") },
-        None => Ended::Killed { why: "the collector hangs in the kernel and could not be ended".to_owned() },
-    })
+    let why = match status {
+        _ if late => format!("the deadline of {} s was over", job.limits.deadline_s),
+        Some(status) if status.success() => return Ok(Ended::Finished),
+        Some(status) => format!("the collector ended early: {status}"),
+        None => "the collector hangs in the kernel and could not be ended".to_owned(),
+    };
+    // The kernel and the guard see to that, whoever looks.
+    let held = holds.map(|what| format!("; it held {what} still, which was let go with its end"));
+    Ok(Ended::Killed { why: why + &held.unwrap_or_default() })
 }
 
 /// Closes the bag of a collector that has ended, in a fresh process, and signs it.

@@ -34,6 +34,9 @@ pub struct CaptureArgs {
     /// How much to take.
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
+    /// Which files to take, as groups or definitions of `afterimage artifacts list`, instead of the profile's own.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    artifacts: Vec<String>,
     /// Why; it stands in the bundle.
     #[arg(long, default_value = "asked for by hand")]
     reason: String,
@@ -135,6 +138,7 @@ fn trigger(args: &CaptureArgs) -> Result<Trigger, Error> {
         },
         case: args.case.clone(),
         profile: Some(args.profile),
+        artifacts: args.artifacts.clone(),
         ..Trigger::default()
     })
 }

@@ -15,7 +15,7 @@ use crate::event::{Action, Event, ProcessId};
 use crate::history::index::Line;
 use crate::history::query::{Library, Place};
 use crate::history::tree::{Bounds, Node, Tree};
-use crate::ipc::{Reply, Request};
+use crate::ipc::Request;
 use crate::report::{line, tree};
 
 /// Shows what the recorder has written down, also when it does not run.
@@ -66,9 +66,11 @@ const LINEAGE: Duration = Duration::from_secs(20);
 /// Prints what matches.
 pub fn run(args: &HistoryArgs, context: &Context) -> Result<Exit, Error> {
     // A recorder that runs is asked to write what it still holds; without one, what is on disk is all there is.
-    if let Ok(channel) = super::connect(context) {
-        channel.send(&Request::Flush, &[]).map_err(Error::failed)?;
-        channel.recv::<Reply>().map_err(Error::failed)?;
+    let mut err = std::io::stderr().lock();
+    if let Ok(channel) = super::connect(context)
+        && let Err(failure) = super::ask(&channel, &Request::Flush)
+    {
+        writeln!(err, "note: {failure}; what it has not written yet is not shown")?;
     }
     let folder = context.config.paths.history();
     // Lineage is older than the window.
@@ -76,7 +78,6 @@ pub fn run(args: &HistoryArgs, context: &Context) -> Result<Exit, Error> {
     let library = Library::open(&folder, from).map_err(|failure| {
         Error::failed(format!("{failure}; has `afterimage run` ever run on this host, and are you root?"))
     })?;
-    let mut err = std::io::stderr().lock();
     for note in &library.unreadable {
         writeln!(err, "note: {note}")?;
     }

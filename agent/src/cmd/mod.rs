@@ -1,5 +1,6 @@
 //! One page per subcommand.
 
+pub mod artifacts;
 pub mod bundle;
 pub mod canary;
 pub mod capture;
@@ -17,9 +18,10 @@ pub mod worker;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::config::Config;
-use crate::ipc::Channel;
+use crate::ipc::{self, Channel, Reply, Request};
 
 /// How the program ends (DESIGN section 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +116,10 @@ impl Context {
     }
 }
 
+/// How long the recorder may leave a question without an answer. One that is stopped or frozen, or was left without
+/// descriptors, would let whoever asks wait for ever.
+const ANSWER: Duration = Duration::from_secs(20);
+
 /// The recorder's local socket, or words on why it does not answer.
 pub fn connect(context: &Context) -> Result<Channel, Error> {
     let socket = &context.config.paths.socket;
@@ -124,4 +130,45 @@ pub fn connect(context: &Context) -> Result<Channel, Error> {
         );
         Error::failed(words)
     })
+}
+
+/// Asks what is answered at once. `None`: the recorder ended before it answered.
+pub fn ask(channel: &Channel, request: &Request) -> Result<Option<Reply>, Error> {
+    answer(channel, request, ANSWER)
+}
+
+fn answer(channel: &Channel, request: &Request, patience: Duration) -> Result<Option<Reply>, Error> {
+    let asked = || {
+        channel.set_timeout(patience)?;
+        channel.send(request, &[])?;
+        channel.recv::<Reply>()
+    };
+    match asked() {
+        Ok(reply) => Ok(reply.map(|(reply, _)| reply)),
+        Err(ipc::Error::WouldBlock) => Err(Error::failed(format!(
+            "the recorder has not answered for {} s: it is stopped, frozen or without descriptors (look at its State in \
+             /proc/PID/status); SIGCONT, or a restart of the service, brings it back",
+            patience.as_secs()
+        ))),
+        Err(failure) => Err(Error::failed(failure)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorder_that_does_not_answer_is_not_waited_for() {
+        let (ours, _theirs) = Channel::pair().unwrap();
+        let failure = answer(&ours, &Request::Status, Duration::from_millis(20)).unwrap_err();
+        assert!(failure.to_string().contains("has not answered"), "{failure}");
+    }
+
+    #[test]
+    fn one_that_ends_gives_no_answer() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        theirs.shut_down();
+        assert!(!matches!(answer(&ours, &Request::Status, Duration::from_secs(9)), Ok(Some(_))));
+    }
 }

@@ -18,8 +18,7 @@ pub struct StatusArgs {}
 /// Asks the recorder and prints its answer.
 pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, Error> {
     let channel = super::connect(context)?;
-    channel.send(&Request::Status, &[]).map_err(Error::failed)?;
-    let Some((Reply::Status(status), _)) = channel.recv::<Reply>().map_err(Error::failed)? else {
+    let Some(Reply::Status(status)) = super::ask(&channel, &Request::Status)? else {
         return Err(Error::failed("the recorder gave no status"));
     };
     if context.json {

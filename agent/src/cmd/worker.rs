@@ -13,7 +13,7 @@ use crate::bundle::{Attempt, Bag, Outcome, seal};
 use crate::capture::job::{self, Job};
 use crate::capture::message::{FromSeal, ToSeal};
 use crate::capture::recall::{self, Question, Recalled};
-use crate::collect::Progress;
+use crate::collect::{self, Progress, Spool};
 use crate::history::compact;
 use crate::history::retain::Hold;
 use crate::history::stasher;
@@ -21,7 +21,7 @@ use crate::history::tree::{Bounds, Tree};
 use crate::ipc::Channel;
 use crate::system::{self, spawn};
 use crate::trigger::resolve;
-use crate::{collect, door, gate, plan, thaw};
+use crate::{door, gate, guard, plan, thaw};
 
 /// Reading the history back may take this part of a capture's time: the living do not wait for it.
 const READ_PART: u32 = 6;
@@ -77,6 +77,10 @@ pub enum Worker {
     /// Lets go what the probe has stopped (channel at descriptor 3, the probe's list at 4).
     #[command(hide = true)]
     Thawer,
+    /// Lets go what a collector holds, if the collector does not (channel at descriptor 3, the
+    /// collector at 4).
+    #[command(hide = true)]
+    Guard,
     /// Speaks HTTP (channel at descriptor 3, listening socket at 4).
     #[command(hide = true)]
     Door {
@@ -122,6 +126,11 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
             thaw::serve(&Channel::new(channel), list).map_err(Error::failed)?;
             Ok(Exit::Done)
         }
+        Worker::Guard => {
+            let (channel, collector) = (inherited(spawn::FIRST)?, inherited(spawn::FIRST + 1)?);
+            guard::serve(&Channel::new(channel), &collector).map_err(Error::failed)?;
+            Ok(Exit::Done)
+        }
         Worker::Door { uid, gid } => {
             let (channel, listener) = (inherited(spawn::FIRST)?, inherited(spawn::FIRST + 1)?);
             door::run(listener, channel, (*uid, *gid)).map_err(Error::failed)?;
@@ -143,6 +152,7 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
     let _stash = job.places.stash.as_deref().and_then(stasher::hold);
     // A victim's memory is worth more than ours: under memory pressure the collector goes first.
     drop(std::fs::write("/proc/self/oom_score_adj", "500"));
+    let spool = Spool::in_directory(directory.as_fd(), collect::reading_threads(), job.limits.spool_bytes);
     let mut bag = Bag::create(directory, id).map_err(Error::failed)?;
     let time = Duration::from_secs(job.limits.deadline_s);
     let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
@@ -171,6 +181,7 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
     let plan = plan::plan(job, &tree, &targets, &look.around);
     let mut context = collect::Context::new(job, &tree, &targets, plan, look, deadline);
     context.held = held;
+    context.spool = spool;
     collect::run(&mut context, &mut bag, &mut progress).map_err(Error::failed)?;
     bag.finish().map_err(Error::failed)?;
     drop(window);

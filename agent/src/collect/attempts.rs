@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::frame::Effort;
 use crate::bundle::writer::Error;
-use crate::bundle::{Attempt, Bag, Name, Outcome};
+use crate::bundle::{Attempt, Bag, Frozen, Name, Outcome};
 use crate::capture::job::Limits;
 
 /// Room for most texts of /proc.
@@ -25,6 +26,9 @@ pub struct Progress {
     pub total: u64,
     /// Bytes taken so far by the whole capture.
     pub bytes: u64,
+    /// What is held still at this moment, and how: should the collector be killed, this is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub holds: Option<String>,
 }
 
 /// Why something was not taken, or not whole.
@@ -76,6 +80,7 @@ impl Miss {
 pub(super) struct Found<'s> {
     source: Box<dyn Read + 's>,
     size: u64,
+    effort: Effort,
     /// What is missing from it already.
     lack: Option<Miss>,
     /// A remark.
@@ -90,7 +95,13 @@ impl<'s> Found<'s> {
 
     /// A source of `size` bytes; one that ends earlier is reported as partial.
     pub(super) fn stream(source: impl Read + 's, size: u64) -> Self {
-        Self { source: Box::new(source), size, lack: None, note: None }
+        Self { source: Box::new(source), size, effort: Effort::Small, lack: None, note: None }
+    }
+
+    /// Compressed so that it is soon done.
+    pub(super) fn fast(mut self) -> Self {
+        self.effort = Effort::Fast;
+        self
     }
 
     pub(super) fn json<T: Serialize>(value: &T) -> Result<Self, Miss> {
@@ -143,6 +154,7 @@ pub(super) struct Attempts<'a> {
     done: u64,
     total: u64,
     taken: u64,
+    holds: Option<String>,
     room: Room,
 }
 
@@ -155,7 +167,7 @@ impl<'a> Attempts<'a> {
     ) -> Self {
         let room =
             Room { bytes: limits.bytes, memory: limits.memory_bytes, file: limits.file_bytes, deadline };
-        Self { bag, progress, collection: "", done: 0, total: 0, taken: 0, room }
+        Self { bag, progress, collection: "", done: 0, total: 0, taken: 0, holds: None, room }
     }
 
     /// The attempts that follow belong to `collection`.
@@ -173,9 +185,42 @@ impl<'a> Attempts<'a> {
         self.room
     }
 
+    /// What follows has a budget of its own.
+    pub(super) fn grant(&mut self, bytes: u64) {
+        self.room.bytes = bytes;
+    }
+
+    /// What follows ends by `deadline`.
+    pub(super) fn end_by(&mut self, deadline: Instant) {
+        self.room.deadline = deadline;
+    }
+
+    /// What is written from now on does not stay in memory.
+    pub(super) fn drop_behind(&mut self) {
+        self.bag.drop_behind();
+    }
+
+    /// How much process memory was made safe on the disk first, and when it was.
+    pub(super) fn safe(&self) -> Option<(u64, Instant)> {
+        self.bag.safe()
+    }
+
     /// Counts bytes of process memory.
     pub(super) fn spend_memory(&mut self, bytes: u64) {
         self.room.memory = self.room.memory.saturating_sub(bytes);
+    }
+
+    /// What follows is about to be held still.
+    pub(super) fn hold(&mut self, what: String) {
+        self.holds = Some(what);
+        self.report();
+    }
+
+    /// It runs again; how it was held is written down.
+    pub(super) fn let_go(&mut self, frozen: Option<&Frozen>) -> Result<(), Error> {
+        self.holds = None;
+        self.report();
+        frozen.map_or(Ok(()), |frozen| self.bag.frozen(frozen))
     }
 
     pub(super) fn late(&self) -> bool {
@@ -265,9 +310,9 @@ impl<'a> Attempts<'a> {
     }
 
     fn add(&mut self, attempt: &mut Attempt, name: &Name, found: Found<'_>) -> Result<bool, Error> {
-        let Found { source, size, lack, note } = found;
+        let Found { source, size, effort, lack, note } = found;
         let mut source = Timed { source, deadline: self.room.deadline };
-        let added = match self.bag.stream(name, size, &mut source) {
+        let added = match self.bag.stream_with(name, size, &mut source, effort) {
             Ok(added) => added,
             // One thing twice is a fault of ours or a trick of theirs; it must not end the capture.
             Err(error @ (Error::Twice(_) | Error::BadName(_) | Error::Full)) => {
@@ -318,7 +363,8 @@ impl<'a> Attempts<'a> {
 
     fn report(&mut self) {
         let Self { collection, done, total, taken, .. } = *self;
-        (self.progress)(Progress { collection: collection.to_owned(), done, total, bytes: taken });
+        let holds = self.holds.clone();
+        (self.progress)(Progress { collection: collection.to_owned(), done, total, bytes: taken, holds });
     }
 }
 

@@ -1,20 +1,57 @@
 //! An ELF core's beginning: header, program headers, notes. Pure; layouts as in the kernel's fs/binfmt_elf.c and
-//! include/linux/elfcore.h. `NT_X86_XSTATE` is left out: gdb warns about it on kernels newer than itself.
+//! include/linux/elfcore.h. `NT_X86_XSTATE` is left out: gdb 13 reckons its size by Intel's layout, warns of any other (AMD's,
+//! or of a newer kernel) and shows wrong registers. Back-traces need none of it; the lower halves of the vector registers are
+//! in `NT_FPREGSET`, the upper ones are not in the core.
 
 use super::segments::Segment;
 use crate::proc::{Mapping, Stat};
 
-#[cfg(target_arch = "x86_64")]
-mod machine {
-    pub(super) const MACHINE: u16 = 62;
-    pub(crate) const REGISTERS: usize = 216;
+/// What differs between processors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Machine {
+    #[cfg_attr(
+        all(target_arch = "aarch64", not(test)),
+        expect(dead_code, reason = "only tests write cores of other machines")
+    )]
+    X86_64,
+    #[cfg_attr(
+        all(not(target_arch = "aarch64"), not(test)),
+        expect(dead_code, reason = "only tests write cores of other machines")
+    )]
+    Aarch64,
 }
-#[cfg(target_arch = "aarch64")]
-mod machine {
-    pub(super) const MACHINE: u16 = 183;
-    pub(crate) const REGISTERS: usize = 272;
+
+impl Machine {
+    /// The one this runs on.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) const OURS: Self = Self::X86_64;
+    #[cfg(target_arch = "aarch64")]
+    pub(super) const OURS: Self = Self::Aarch64;
+
+    /// `e_machine` (include/uapi/linux/elf-em.h).
+    fn number(self) -> u16 {
+        match self {
+            Self::X86_64 => 62,
+            Self::Aarch64 => 183,
+        }
+    }
+
+    /// Bytes of the general registers: `user_regs_struct`, `user_pt_regs`.
+    pub(super) fn registers(self) -> usize {
+        match self {
+            Self::X86_64 => 27 * 8,
+            Self::Aarch64 => 34 * 8,
+        }
+    }
+
+    /// Where the stack pointer is among them.
+    fn stack_pointer(self) -> usize {
+        match self {
+            Self::X86_64 => 19 * 8,
+            Self::Aarch64 => 31 * 8,
+        }
+    }
 }
-pub(super) use machine::REGISTERS;
 
 const NT_PRSTATUS: u32 = 1;
 const NT_FPREGSET: u32 = 2;
@@ -25,6 +62,9 @@ const NT_FILE: u32 = 0x4649_4c45;
 
 const EHDR: usize = 64;
 const PHDR: usize = 56;
+const SHDR: usize = 64;
+/// As many program headers as do not fit into 16 bits: their number is in the first section header (elf(5)).
+const PN_XNUM: u16 = 0xffff;
 
 /// One thread, as it goes into the core.
 #[derive(Clone, Debug, Default)]
@@ -38,9 +78,18 @@ pub(super) struct Thread {
     pub(super) signal: Vec<u8>,
 }
 
+impl Thread {
+    /// Where its stack ends, if its registers are known.
+    pub(super) fn stack_pointer(&self, machine: Machine) -> Option<u64> {
+        let bytes = self.registers.get(machine.stack_pointer()..)?.first_chunk::<8>()?;
+        Some(u64::from_ne_bytes(*bytes))
+    }
+}
+
 /// What the notes say.
 #[derive(Debug)]
 pub(super) struct Subject<'a> {
+    pub(super) machine: Machine,
     pub(super) stat: &'a Stat,
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -56,11 +105,15 @@ pub(super) struct Subject<'a> {
 /// The core's bytes up to the first segment's. The segments' bytes follow in the order of `segments`, without gaps.
 pub(super) fn head(subject: &Subject<'_>, segments: &[Segment]) -> Vec<u8> {
     let notes = notes(subject);
-    let headers = EHDR + PHDR * (segments.len() + 1);
+    let count = segments.len() + 1;
+    let programs = EHDR + PHDR * count;
+    let fits = u16::try_from(count).is_ok_and(|count| count < PN_XNUM);
+    let extended = if fits { 0 } else { SHDR };
+    let headers = programs + extended;
     let page = usize::try_from(subject.page).unwrap_or(4096);
     let first = (headers + notes.len()).next_multiple_of(page);
     let mut head = Writer(Vec::with_capacity(first));
-    head.header(segments.len());
+    head.header(subject.machine, count, extended > 0);
     head.program(4, 0, u64_of(headers), 0, u64_of(notes.len()), 4); // PT_NOTE
     let mut offset = u64_of(first);
     let mut loads: Vec<(&Segment, u64)> = Vec::with_capacity(segments.len());
@@ -73,6 +126,9 @@ pub(super) fn head(subject: &Subject<'_>, segments: &[Segment]) -> Vec<u8> {
     for (segment, offset) in loads {
         head.program(1, segment.flags, offset, segment.start, segment.len(), subject.page); // PT_LOAD
     }
+    if extended > 0 {
+        head.section(count);
+    }
     head.0.extend(notes);
     head.0.resize(first, 0);
     head.0
@@ -81,7 +137,7 @@ pub(super) fn head(subject: &Subject<'_>, segments: &[Segment]) -> Vec<u8> {
 fn notes(subject: &Subject<'_>) -> Vec<u8> {
     let mut notes = Writer(Vec::new());
     for (at, thread) in subject.threads.iter().enumerate() {
-        notes.note(NT_PRSTATUS, &status(subject.stat, thread));
+        notes.note(NT_PRSTATUS, &status(subject, thread));
         if at == 0 {
             notes.note(NT_PRPSINFO, &information(subject));
             if !thread.signal.is_empty() {
@@ -98,7 +154,8 @@ fn notes(subject: &Subject<'_>) -> Vec<u8> {
 }
 
 /// `struct elf_prstatus`.
-fn status(stat: &Stat, thread: &Thread) -> Vec<u8> {
+fn status(subject: &Subject<'_>, thread: &Thread) -> Vec<u8> {
+    let stat = subject.stat;
     let mut out = Writer(vec![0; 32]); // signal: none; pending and held: not known
     out.u32(thread.tid);
     out.u32(stat.ppid);
@@ -109,7 +166,7 @@ fn status(stat: &Stat, thread: &Thread) -> Vec<u8> {
         out.u64(ticks % 100 * 10_000);
     }
     let mut registers = thread.registers.clone();
-    registers.resize(REGISTERS, 0);
+    registers.resize(subject.machine.registers(), 0);
     out.0.extend(registers);
     out.u32(u32::from(!thread.float.is_empty()));
     out.u32(0);
@@ -180,23 +237,39 @@ impl Writer {
         self.0.resize(self.0.len() + room - cut.len(), 0);
     }
 
-    /// `Elf64_Ehdr` of a core with `segments` loads and one note.
-    fn header(&mut self, segments: usize) {
+    /// `Elf64_Ehdr` of a core with `count` program headers.
+    fn header(&mut self, machine: Machine, count: usize, extended: bool) {
         let data = if cfg!(target_endian = "little") { 1 } else { 2 };
         self.0.extend([0x7f, b'E', b'L', b'F', 2, data, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         self.u16(4); // ET_CORE
-        self.u16(machine::MACHINE);
+        self.u16(machine.number());
         self.u32(1);
         self.u64(0);
         self.u64(u64_of(EHDR));
-        self.u64(0);
+        self.u64(if extended { u64_of(EHDR + PHDR * count) } else { 0 });
         self.u32(0);
-        self.u16(u16::try_from(EHDR).unwrap_or_default());
-        self.u16(u16::try_from(PHDR).unwrap_or_default());
-        self.u16(u16::try_from(segments + 1).unwrap_or(u16::MAX));
+        for size in [EHDR, PHDR] {
+            self.u16(u16::try_from(size).unwrap_or_default());
+        }
+        self.u16(if extended { PN_XNUM } else { u16::try_from(count).unwrap_or(PN_XNUM) });
+        self.u16(if extended { u16::try_from(SHDR).unwrap_or_default() } else { 0 });
+        self.u16(u16::from(extended));
         self.u16(0);
-        self.u16(0);
-        self.u16(0);
+    }
+
+    /// `Elf64_Shdr`, the first one: it names no section but the number of program headers.
+    fn section(&mut self, count: usize) {
+        self.u32(0);
+        self.u32(0);
+        for _flags_address_offset in 0..3 {
+            self.u64(0);
+        }
+        self.u64(1); // as many sections
+        self.u32(0);
+        self.u32(u32::try_from(count).unwrap_or(u32::MAX));
+        for _alignment_entry in 0..2 {
+            self.u64(0);
+        }
     }
 
     /// `Elf64_Phdr`.

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
-use super::Context;
 use super::attempts::{Attempts, Miss};
-use super::file::{Remote, regular, reopen, whole};
+use super::content::{self, Key, key};
+use super::mounted::Sight;
 use super::procdir::ProcDir;
+use super::{Context, deleted};
 use crate::bundle::Name;
 use crate::bundle::writer::Error;
 use crate::plan::InScope;
@@ -14,16 +15,15 @@ use crate::plan::InScope;
 /// A mount table of a host with thousands of containers has some megabytes.
 pub(super) const MOUNTINFO_MAX: u64 = 16 << 20;
 
-/// Which file: device, inode, and its last change (inode numbers are used again).
-type Key = ((u32, u32), u64, Option<(i64, u32)>);
-
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    // Before anything takes long.
+    deleted::hold(context);
     let scope: Vec<&InScope> = context.plan.scope.iter().filter(|one| one.exe).collect();
     attempts.expect(scope.len());
-    let mut taken: HashMap<Key, Name> = HashMap::new();
+    let sight = Sight::new(&context.job.places.proc);
     for one in scope {
         let subject = format!("{} exe", one.id.short());
-        let dir = match ProcDir::open(&context.job.places.proc, one.id) {
+        let dir = match context.pinned.get(one.id) {
             Ok(dir) if dir.is_agent() => {
                 attempts.miss(subject, Miss::refused("it is a process of the agent itself"))?;
                 continue;
@@ -34,35 +34,33 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
                 continue;
             }
         };
-        executable(&dir, subject, &mut taken, attempts)?;
+        executable(&dir, &sight, &subject, &mut context.taken, attempts)?;
     }
     Ok(())
 }
 
 fn executable(
     dir: &ProcDir,
-    subject: String,
+    sight: &Sight,
+    subject: &str,
     taken: &mut HashMap<Key, Name>,
     attempts: &mut Attempts<'_>,
 ) -> Result<(), Error> {
-    let remote = Remote::of(&dir.text("mountinfo", MOUNTINFO_MAX).map(|(text, _)| text).unwrap_or_default());
     let looked = dir.path("exe").map_err(|error| Miss::at("look at exe", &error));
-    let (path, attributes) =
-        match looked.and_then(|path| regular(&path, &remote).map(|attributes| (path, attributes))) {
-            Ok(found) => found,
-            Err(miss) => return attempts.miss(subject, miss),
-        };
-    let key = (attributes.device, attributes.inode, attributes.times[2]);
-    if let Some(name) = taken.get(&key) {
+    let found = looked.and_then(|path| Ok((sight.of(dir).regular(&path)?, path)));
+    let (attributes, path) = match found {
+        Ok(found) => found,
+        Err(miss) => return attempts.miss(subject, miss),
+    };
+    if let Some(name) = taken.get(&key(&attributes)) {
         return attempts.same(subject, name);
     }
-    let name = Name::data(&["process", &dir.id().short(), "exe"]);
-    let added = attempts.take(subject, &name, |room| {
-        let found = whole(reopen(&path)?, attributes.size, room)?;
-        Ok(if attributes.links == 0 { found.noting("its file has no name any more") } else { found })
-    })?;
-    if added {
-        taken.insert(key, name);
+    let short = dir.id().short();
+    let note = (attributes.links == 0).then(|| "its file has no name any more".to_owned());
+    if let Some(name) =
+        content::take(attempts, subject, &["process", &short], b"exe", &path, &attributes, note)?
+    {
+        taken.insert(key(&attributes), name);
     }
     Ok(())
 }

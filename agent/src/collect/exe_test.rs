@@ -24,12 +24,18 @@ fn a_deleted_executable_is_taken_and_one_file_once() {
 }
 
 #[test]
-fn a_budget_of_one_file_cuts_it_and_says_so() {
+fn no_size_but_the_captures_budget_cuts_an_executable() {
     let child = Child::spawn(Command::new("/bin/sleep").arg("60"));
+    let content = std::fs::read("/bin/sleep").unwrap();
     let mut job = testing::job();
     job.limits.file_bytes = 1000;
     let ids = [child.id()];
+    let subject = format!("{} exe", ids[0].short());
     let taken = testing::take(&job, &testing::tree(&ids), &ids, &[Step::Exe]);
-    assert_eq!(taken.outcome(&format!("{} exe", ids[0].short())).0, Outcome::Partial);
-    assert_eq!(taken.members.values().next().unwrap().len(), 1000);
+    assert_eq!(taken.outcome(&subject), (Outcome::Ok, ""));
+    assert_eq!(taken.members.values().next().unwrap(), &content);
+    job.limits.bytes = 2000;
+    let taken = testing::take(&job, &testing::tree(&ids), &ids, &[Step::Exe]);
+    assert_eq!(taken.outcome(&subject).0, Outcome::OverBudget);
+    assert_eq!(taken.members.values().next().unwrap(), &content[..1000], "half of it, for what follows");
 }

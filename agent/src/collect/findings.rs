@@ -81,6 +81,8 @@ pub(super) struct Findings {
     dropped: u64,
     asked: BTreeSet<Vec<u8>>,
     copied: BTreeSet<Vec<u8>>,
+    /// Of these, those that are in the bag.
+    pub(super) taken: BTreeSet<Vec<u8>>,
     bytes: u64,
 }
 
@@ -146,7 +148,7 @@ impl Findings {
         let over = self.copied.len() > FILES_MAX || self.bytes >= BYTES_MAX;
         let left = BYTES_MAX.saturating_sub(self.bytes);
         let mut size = 0;
-        attempts.take(subject, &Name::file(&["files"], &entry.path), |mut room| {
+        let taken = attempts.take(subject, &Name::file(&["files"], &entry.path), |mut room| {
             if over {
                 return Err(Miss::new(Outcome::OverBudget, "enough hidden files were copied"));
             }
@@ -155,6 +157,9 @@ impl Findings {
             size = attributes.size.min(room.file);
             whole(reopen(&entry.fd)?, attributes.size, room)
         })?;
+        if taken {
+            self.taken.insert(entry.path.clone());
+        }
         self.bytes = self.bytes.saturating_add(size);
         Ok(())
     }

@@ -78,7 +78,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         findings.add(&place.path, place.reasons, entry.as_ref().map(|entry| &entry.attributes));
         findings.copy(&place.path, &mut walker, attempts)?;
     }
-    deleted::run(context, &walker, &mut findings, attempts)?;
+    deleted::run(context, &mut findings, attempts)?;
     let homes = homes(&walker).into_iter().map(|user| {
         let place = if (1..1000).contains(&user.uid) { Place::Service } else { Place::Home };
         (user.home, 32, place)
@@ -123,6 +123,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             findings.copy(&path, &mut walker, attempts)?;
         }
     }
+    context.copied.append(&mut findings.taken);
     findings.finish(walker.miss(), attempts)
 }
 

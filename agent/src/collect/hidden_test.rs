@@ -1,16 +1,19 @@
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::super::testing::{self, Child, Taken};
-use crate::bundle::Outcome;
+use super::super::{Context, deleted};
+use crate::bundle::{Bag, Outcome};
 use crate::capture::job::Job;
-use crate::plan::Step;
+use crate::collect;
+use crate::plan::{self, Step};
 
 fn write(root: &Path, path: &[u8], mode: u32) {
     let path = root.join(std::ffi::OsStr::from_bytes(path));
@@ -109,6 +112,77 @@ fn a_deleted_file_that_is_open_is_copied_once() {
 }
 
 #[test]
+fn of_a_deleted_file_with_large_holes_the_data_are_kept_and_where_they_belong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(1 << 40).unwrap();
+    file.write_all_at(b"in the middle of a terabyte", 1 << 39).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let child = Child::spawn(Command::new("sleep").arg("60").stdin(Stdio::from(file)));
+    let id = child.id();
+    let mut job = testing::job();
+    job.places.root = folder.path().to_owned();
+    let taken = testing::take(&job, &testing::tree(&[id]), &[id], &[Step::Code, Step::Hidden]);
+    let member = |name: &str| &taken.members[&format!("hidden/deleted/{}/{name}", id.short())];
+    let list: serde_json::Value = serde_json::from_slice(member("fd-0.json")).unwrap();
+    assert_eq!((&list["size"], &list["data"][0]["offset"]), (&(1_u64 << 40).into(), &(1_u64 << 39).into()));
+    assert!(member("fd-0.data").starts_with(b"in the middle of a terabyte"));
+    assert_eq!(taken.outcome(&format!("{} fd/0 {} (deleted)", id.short(), path.display())).0, Outcome::Ok);
+}
+
+#[test]
+fn a_deleted_file_that_was_held_outlives_its_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"the last words").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let child = Child::spawn(Command::new("sleep").arg("60").stdin(Stdio::from(file)));
+    let id = child.id();
+    let mut job = testing::job();
+    job.places.root = folder.path().to_owned();
+    let bundle = tempfile::tempdir().unwrap();
+    let mut bag = Bag::create(std::fs::File::open(bundle.path()).unwrap().into(), job.id).unwrap();
+    let (tree, targets) = (testing::tree(&[id]), [id]);
+    let mut plan = plan::plan(&job, &tree, &targets, &plan::around::Around::default());
+    plan.steps.retain(|step| *step == Step::Hidden);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut context = Context::new(&job, &tree, &targets, plan, collect::Look::default(), deadline);
+    deleted::hold(&mut context);
+    drop(child);
+    collect::run(&mut context, &mut bag, &mut |_| {}).unwrap();
+    bag.finish().unwrap();
+    let (members, _) = testing::contents(bundle.path(), &job);
+    assert_eq!(members[&format!("hidden/deleted/{}/fd-0", id.short())], b"the last words");
+}
+
+#[test]
+fn more_deleted_files_than_are_held_at_once_are_all_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "import os, sys, time\nopen_files = []\nfor n in range(600):\n    f = open(sys.argv[1] + str(n), 'w')\n    \
+                  f.write(str(n)); f.flush(); os.remove(f.name); open_files.append(f)\nprint('ready', flush=True)\n\
+                  time.sleep(60)\n";
+    let mut command = Command::new("python3");
+    command.args(["-c", script]).arg(folder.path().join("f")).stdout(Stdio::piped());
+    let mut child = Child::spawn(&mut command);
+    assert_eq!(child.line(), "ready\n");
+    let id = child.id();
+    let mut job = testing::job();
+    job.places.root = folder.path().to_owned();
+    let taken = testing::take(&job, &testing::tree(&[id]), &[id], &[Step::Hidden]);
+    let below = format!("hidden/deleted/{}/", id.short());
+    let mut contents: Vec<u32> = taken
+        .members
+        .iter()
+        .filter(|(name, _)| name.starts_with(&below))
+        .map(|(_, bytes)| std::str::from_utf8(bytes).unwrap().parse().unwrap())
+        .collect();
+    contents.sort_unstable();
+    assert_eq!(contents, (0..600).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_budget_of_one_file_holds() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("tmp/.x")).unwrap();
@@ -155,7 +229,7 @@ fn what_is_younger_than_the_package_database_is_found_below_usr() {
     write(root, b"var/lib/dpkg/status", 0o644);
     let status = std::fs::metadata(root.join("var/lib/dpkg/status")).unwrap();
     let young = root.join("usr/lib/.young");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     // The clock of inodes is coarse.
     loop {
         write(root, b"usr/lib/.young/x", 0o644);
@@ -163,7 +237,7 @@ fn what_is_younger_than_the_package_database_is_found_below_usr() {
         if (changed.ctime(), changed.ctime_nsec()) > (status.ctime(), status.ctime_nsec()) {
             break;
         }
-        assert!(std::time::Instant::now() < deadline, "the clock stands");
+        assert!(Instant::now() < deadline, "the clock stands");
         std::fs::remove_dir_all(&young).unwrap();
     }
     let mut job = testing::job();

@@ -1,23 +1,20 @@
-//! A core's bytes as a stream: the head, then the pages in the order of their worth, read from `/proc/PID/mem`.
+//! A core's bytes as a stream: the head, then the pages in the order of their worth.
 //!
-//! The process is held until all is read or its pause is over, whichever comes first; a read that hangs holds nobody.
+//! What was copied while the process stood still comes from the copy; the rest is read from the process when its turn comes. Where
+//! nothing could be copied the process is held meanwhile, until its pause is over; a read that hangs holds nobody.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use serde::Serialize;
 
 use super::attempts::Miss;
 use super::freeze::Stop;
-use super::segments::{Hole, Piece, Segment};
+use super::segments::Hole;
+use super::snapshot::{Block, Copied, Kept, Store};
+use super::source::{Source, Unreadable};
 use crate::bundle::Outcome;
-
-/// Bytes read at once.
-const CHUNK: usize = 1 << 20;
 
 /// Ranges that could not be read are listed up to this number, and counted beyond.
 const HOLES_MAX: usize = 10_000;
@@ -29,7 +26,12 @@ pub(super) struct Reading {
     pub(super) frozen_us: u64,
     /// Bytes of pages read.
     pub(super) read: u64,
-    /// Of these, after the process had been let go: they may be younger than the registers.
+    /// Of these, copied while the process was held, into memory and onto the disk; pages of zeros need no room.
+    pub(super) copied_memory: u64,
+    pub(super) copied_disk: u64,
+    /// Bytes of pages that held nothing but zeros, among what was copied.
+    pub(super) zeros: u64,
+    /// Bytes read after the process had been let go: they may be younger than the registers.
     pub(super) read_running: u64,
     /// Ranges the kernel did not give, which are zeros in the core.
     pub(super) unreadable: Vec<Hole>,
@@ -55,14 +57,33 @@ impl Reading {
         Miss::partial(format!("{said}; {bytes} bytes are zeros, such as {:#x}: {}", hole.start, hole.why))
     }
 
-    fn unreadable(&mut self, start: u64, end: u64, error: &io::Error) {
-        self.unreadable_bytes += end - start;
-        let why = error.to_string();
-        let full = self.unreadable.len() >= HOLES_MAX;
-        match self.unreadable.last_mut() {
-            Some(last) if last.end == start && last.why == why => last.end = end,
-            _ if full => {}
-            _ => self.unreadable.push(Hole { start, end, why }),
+    /// Lets the process go, and notes how long it was held.
+    pub(super) fn release(&mut self, mut stop: Stop) {
+        let held = stop.release();
+        let time = if stop.len() > 0 { held.time } else { Duration::ZERO };
+        self.frozen_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.lingering = held.lingering;
+    }
+
+    /// What was copied while it was held.
+    pub(super) fn copied(&mut self, copied: Copied) {
+        self.read += copied.bytes;
+        self.copied_memory += copied.memory;
+        self.copied_disk += copied.spooled;
+        self.zeros += copied.zeros;
+        self.unreadable(copied.unreadable);
+    }
+
+    fn unreadable(&mut self, ranges: Vec<Unreadable>) {
+        for Unreadable { start, end, why } in ranges {
+            self.unreadable_bytes += end - start;
+            let why = why.to_string();
+            let full = self.unreadable.len() >= HOLES_MAX;
+            match self.unreadable.last_mut() {
+                Some(last) if last.end == start && last.why == why => last.end = end,
+                _ if full => {}
+                _ => self.unreadable.push(Hole { start, end, why }),
+            }
         }
     }
 }
@@ -72,36 +93,29 @@ pub(super) struct Image<'r> {
     buffer: Vec<u8>,
     /// How much of the buffer was handed on.
     used: usize,
-    /// What is still to be read, last piece first.
-    pieces: Vec<Piece>,
-    mem: File,
-    page: u64,
+    blocks: std::vec::IntoIter<Block>,
+    store: Store,
+    source: Source,
     stop: Option<Stop>,
     reading: &'r RefCell<Reading>,
 }
 
 impl<'r> Image<'r> {
+    /// With a `stop`, the process is held until all is read.
     pub(super) fn new(
         head: Vec<u8>,
-        segments: &[Segment],
-        mem: File,
-        page: u64,
-        stop: Stop,
+        blocks: Vec<Block>,
+        store: Store,
+        source: Source,
+        stop: Option<Stop>,
         reading: &'r RefCell<Reading>,
     ) -> Self {
-        let mut pieces: Vec<Piece> =
-            segments.iter().flat_map(|segment| segment.pieces.iter().copied()).collect();
-        pieces.reverse();
-        Self { buffer: head, used: 0, pieces, mem, page, stop: Some(stop), reading }
+        Self { buffer: head, used: 0, blocks: blocks.into_iter(), store, source, stop, reading }
     }
 
     fn release(&mut self) {
-        if let Some(mut stop) = self.stop.take() {
-            let held = stop.release();
-            let time = if stop.len() > 0 { held.time } else { Duration::ZERO };
-            let mut reading = self.reading.borrow_mut();
-            reading.frozen_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-            reading.lingering = held.lingering;
+        if let Some(stop) = self.stop.take() {
+            self.reading.borrow_mut().release(stop);
         }
     }
 
@@ -112,63 +126,61 @@ impl<'r> Image<'r> {
         }
     }
 
-    fn fill(&mut self) -> io::Result<()> {
-        self.used = 0;
-        self.buffer.clear();
-        let Some(piece) = self.pieces.last_mut() else { return Ok(()) };
-        let Piece { start, end, zero } = *piece;
-        let length = usize::try_from(end - start).unwrap_or(CHUNK).min(CHUNK);
-        let read = u64::try_from(length).map_err(io::Error::other)?;
-        piece.start += read;
-        if piece.start >= end {
-            self.pieces.pop();
-        }
-        self.buffer.resize(length, 0);
-        if !zero {
-            self.pages(start)?;
-            self.release_in_time();
-            let mut reading = self.reading.borrow_mut();
-            reading.read += read;
-            if self.stop.is_none() {
-                reading.read_running += read;
+    /// The bytes of a block, into `out`, which has its length.
+    fn fill(&mut self, block: &Block, out: &mut [u8]) -> io::Result<()> {
+        match &block.kept {
+            Kept::Zero => out.fill(0),
+            Kept::Copied { log, place, zeros } => {
+                self.store.expand(*log, *place, zeros.as_deref(), self.source.page, out)?;
+            }
+            Kept::Live => {
+                let mut unreadable = Vec::new();
+                self.source.read(block.start, out, &mut unreadable)?;
+                self.release_in_time();
+                let mut reading = self.reading.borrow_mut();
+                let read = u64::try_from(block.length).map_err(io::Error::other)?;
+                reading.unreadable(unreadable);
+                reading.read += read;
+                if self.stop.is_none() {
+                    reading.read_running += read;
+                }
             }
         }
         Ok(())
     }
 
-    /// Fills the buffer with the memory from `start` on; a page the kernel does not give stays zeros.
-    fn pages(&mut self, start: u64) -> io::Result<()> {
-        let mut at = 0;
-        while at < self.buffer.len() {
-            let address = start + u64::try_from(at).map_err(io::Error::other)?;
-            let rest = self.buffer.get_mut(at..).unwrap_or_default();
-            match self.mem.read_at(rest, address) {
-                // The address space is gone; an address that is not mapped would be an error.
-                Ok(0) => return Err(Errno::ESRCH.into()),
-                Ok(read) => at += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let next = (address / self.page + 1) * self.page;
-                    self.reading.borrow_mut().unreadable(address, next, &error);
-                    at += usize::try_from(next - address).map_err(io::Error::other)?;
-                }
-            }
+    /// The next block, straight into `out` where it has room; how many bytes.
+    fn next_block(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let Some(block) = self.blocks.next() else { return Ok(0) };
+        if let Some(out) = out.get_mut(..block.length) {
+            self.fill(&block, out)?;
+            return Ok(block.length);
         }
-        Ok(())
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(block.length, 0);
+        self.used = 0;
+        self.fill(&block, &mut buffer)?;
+        self.buffer = buffer;
+        self.buffered(out)
+    }
+
+    fn buffered(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.buffer.get(self.used..).unwrap_or_default().read(out)?;
+        self.used += count;
+        Ok(count)
     }
 }
 
 impl Read for Image<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.release_in_time();
-        if self.used >= self.buffer.len() {
-            self.fill()?;
-            if self.pieces.is_empty() {
-                self.release();
-            }
+        if self.used < self.buffer.len() {
+            return self.buffered(out);
         }
-        let count = self.buffer.get(self.used..).unwrap_or_default().read(out)?;
-        self.used += count;
+        let count = self.next_block(out)?;
+        if self.blocks.as_slice().is_empty() {
+            self.release();
+        }
         Ok(count)
     }
 }

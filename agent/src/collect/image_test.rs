@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::collect::procdir::ProcDir;
-use crate::collect::segments::Worth;
+use crate::collect::segments::{Piece, Segment, Worth};
+use crate::collect::snapshot;
 use crate::collect::testing::Child;
 
 /// The child's largest writable mapping as one segment, and a reader of it.
@@ -14,12 +15,13 @@ fn image<'r>(dir: &ProcDir, segments: &[(u64, u64)], reading: &'r RefCell<Readin
             start,
             end,
             flags: 6,
-            worth: Worth::Anonymous,
+            worth: Worth::Private,
             pieces: vec![Piece { start, end, zero: false }],
         })
         .collect();
-    let mem = dir.file("mem").unwrap();
-    Image::new(b"head".to_vec(), &segments, mem, 4096, Stop::all(dir, Duration::from_mins(1)), reading)
+    let source = Source::new(dir.file("mem").unwrap(), 4096);
+    let (blocks, stop) = (snapshot::blocks(&segments), Stop::all(dir, Duration::from_mins(1), None));
+    Image::new(b"head".to_vec(), blocks, Store::default(), source, Some(stop), reading)
 }
 
 fn stack(dir: &ProcDir) -> (u64, u64) {

@@ -9,6 +9,7 @@ use super::Context;
 use super::attempts::{Attempts, Found, Miss, read_bounded};
 use crate::bundle::Name;
 use crate::bundle::writer::Error;
+use crate::plan::Step;
 
 /// A text of /proc.
 struct Text {
@@ -18,23 +19,33 @@ struct Text {
     name: &'static str,
     /// Whether it is about the whole machine, whatever namespace one is in.
     machine: bool,
+    /// Whether a reader of memory needs it.
+    symbols: bool,
+}
+
+const fn text(path: &'static str, name: &'static str) -> Text {
+    Text { path, name, machine: false, symbols: false }
+}
+
+const fn machine(path: &'static str) -> Text {
+    Text { machine: true, ..text(path, path) }
 }
 
 const TEXTS: &[Text] = &[
-    Text { path: "version", name: "version", machine: false },
-    Text { path: "cmdline", name: "cmdline", machine: false },
-    Text { path: "sys/kernel/tainted", name: "tainted", machine: false },
-    Text { path: "sys/kernel/random/boot_id", name: "boot_id", machine: false },
-    Text { path: "uptime", name: "uptime", machine: false },
-    Text { path: "self/mountinfo", name: "mountinfo", machine: false },
-    Text { path: "cpuinfo", name: "cpuinfo", machine: false },
-    Text { path: "meminfo", name: "meminfo", machine: false },
-    Text { path: "filesystems", name: "filesystems", machine: false },
-    Text { path: "modules", name: "modules", machine: true },
-    Text { path: "partitions", name: "partitions", machine: true },
-    Text { path: "swaps", name: "swaps", machine: true },
-    Text { path: "iomem", name: "iomem", machine: true },
-    Text { path: "kallsyms", name: "kallsyms", machine: true },
+    text("version", "version"),
+    text("cmdline", "cmdline"),
+    text("sys/kernel/tainted", "tainted"),
+    text("sys/kernel/random/boot_id", "boot_id"),
+    text("uptime", "uptime"),
+    text("self/mountinfo", "mountinfo"),
+    text("cpuinfo", "cpuinfo"),
+    text("meminfo", "meminfo"),
+    text("filesystems", "filesystems"),
+    machine("modules"),
+    machine("partitions"),
+    machine("swaps"),
+    Text { symbols: true, ..machine("iomem") },
+    Text { symbols: true, ..machine("kallsyms") },
 ];
 
 /// `kallsyms` of a kernel with many modules has some 20 MiB.
@@ -56,7 +67,8 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     };
     attempts.expect(TEXTS.len() + 2);
     for text in TEXTS {
-        attempts.take(text.name, &Name::data(&["kernel", text.name]), |_| {
+        let folder: &[&str] = if text.symbols { &["kernel", "symbols"] } else { &["kernel"] };
+        attempts.take(text.name, &Name::data(&[folder, &[text.name]].concat()), |_| {
             allowed(text.machine)?;
             let path = context.job.places.proc.join(text.path);
             let file = File::open(path).map_err(|error| Miss::at("open", &error).of_the_living())?;
@@ -69,8 +81,11 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         allowed(true)?;
         kernel_log()
     })?;
+    if context.plan.steps.contains(&Step::Ram) {
+        return Ok(());
+    }
     let why = allowed(true).err().unwrap_or_else(|| {
-        Miss::refused("the memory of the whole machine is not taken: that of the processes in scope is")
+        Miss::refused("the memory of the whole machine is taken with the profile `full` only")
     });
     attempts.miss("whole memory (kcore)", why)
 }
@@ -98,8 +113,8 @@ fn kernel_log() -> Result<Found<'static>, Miss> {
 #[cfg(test)]
 mod tests {
     use super::super::testing;
+    use super::Step;
     use crate::bundle::Outcome;
-    use crate::plan::Step;
 
     #[test]
     fn in_a_namespace_of_its_own_the_machine_is_refused_in_words() {

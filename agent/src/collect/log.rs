@@ -84,6 +84,13 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     }
 }
 
+/// Whether a path is one of those that are taken here.
+pub(super) fn is_log(path: &[u8]) -> bool {
+    let below = |folder: &&[u8]| path.strip_prefix(*folder).is_some_and(|rest| rest.starts_with(b"/"));
+    let is_history = |name: &&[u8]| path.strip_suffix(*name).is_some_and(|home| home.ends_with(b"/"));
+    FOLDERS.iter().any(below) || FILES.contains(&path) || HISTORIES.iter().any(is_history)
+}
+
 fn list(folder: &[u8], walker: &mut Walker, logs: &mut Vec<Log>) {
     let Ok(folder) = walker.find(folder) else { return };
     walker.walk(&folder, DEPTH, &mut |entry| {

@@ -3,6 +3,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::super::testing::{self, Child, Taken};
+use std::time::Duration;
+
 use super::*;
 use crate::plan::Step;
 

@@ -1,11 +1,11 @@
 //! The collections, one file each, in order of volatility. They run in a process of their own that may hang or be
 //! killed; what they have taken by then is in the bag.
 
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::time::Instant;
 
-use serde::Serialize;
-
-use crate::bundle::{Bag, writer};
+use crate::bundle::{Bag, Frozen, Name, writer};
 use crate::capture::job::Job;
 use crate::event::ProcessId;
 use crate::history::tree::Tree;
@@ -14,11 +14,15 @@ use crate::system::process as system;
 
 mod around;
 mod attempts;
+mod code;
+mod content;
+mod backing;
 mod core;
 mod deleted;
 mod descriptors;
 mod exe;
 mod file;
+mod files;
 mod findings;
 mod first;
 mod freeze;
@@ -26,18 +30,28 @@ mod hidden;
 mod history;
 mod image;
 mod kernel;
+mod links;
 mod log;
+mod matching;
 mod memory;
+mod mounted;
 mod named;
 mod names;
 mod netlink;
 mod network;
 mod passwd;
+mod pinned;
 mod procdir;
 mod process;
+mod ram;
 mod segments;
-mod sockets;
+mod sparse;
+mod snapshot;
+mod source;
+mod spool;
 mod stash;
+mod symbols;
+mod sockets;
 mod state;
 mod threads;
 mod tree;
@@ -51,6 +65,10 @@ pub use around::{Look, look};
 use attempts::Attempts;
 pub use attempts::Progress;
 pub use first::{Held, first};
+use freeze::Freezer;
+use pinned::Pinned;
+pub use snapshot::threads as reading_threads;
+pub use spool::Spool;
 
 /// What a collection works with.
 #[derive(Debug)]
@@ -65,23 +83,24 @@ pub struct Context<'a> {
     pub plan: Plan,
     /// When the collector must have ended.
     pub deadline: Instant,
-    /// Processes that were stopped, and for how long: for the manifest.
+    /// What was held still, and for how long.
     pub frozen: Vec<Frozen>,
+    /// Holds it.
+    freezer: Freezer,
+    /// The processes, each opened once.
+    pinned: Pinned,
+    /// Room on disk for what is copied while a process stands still.
+    pub spool: Spool,
+    /// Files of the host that are in the bag, by path.
+    copied: BTreeSet<Vec<u8>>,
+    /// Files whose bytes are in the bundle already.
+    taken: HashMap<content::Key, Name>,
+    /// Files without a name that are held until they are copied.
+    deleted: Option<deleted::Held>,
     /// How the living stand to each other.
     pub look: Look,
     /// Executables that are held open since the trigger.
     pub held: Vec<Held>,
-}
-
-/// A process that was stopped to read its registers and memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Frozen {
-    /// Which.
-    pub process: ProcessId,
-    /// Threads that were stopped.
-    pub threads: usize,
-    /// For how long, in microseconds, from the first thread's stop to the last one's release.
-    pub micros: u64,
 }
 
 impl<'a> Context<'a> {
@@ -94,7 +113,25 @@ impl<'a> Context<'a> {
         look: Look,
         deadline: Instant,
     ) -> Self {
-        Self { job, tree, targets, plan, deadline, frozen: Vec::new(), look, held: Vec::new() }
+        let pinned = Pinned::new(job.places.proc.clone());
+        pinned.open(plan.scope.iter().filter(|one| one.state).map(|one| one.id));
+        let freezer = Freezer::new(plan.limits.freeze);
+        Self {
+            job,
+            tree,
+            targets,
+            plan,
+            deadline,
+            frozen: Vec::new(),
+            freezer,
+            pinned,
+            copied: BTreeSet::new(),
+            taken: HashMap::new(),
+            deleted: None,
+            spool: Spool::default(),
+            look,
+            held: Vec::new(),
+        }
     }
 }
 
@@ -116,10 +153,18 @@ const ORDER: &[Collection] = &[
     Collection { name: "held", step: Step::Exe, run: first::run },
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
+    Collection { name: "code", step: Step::Code, run: code::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },
+    Collection { name: "files", step: Step::Files, run: files::run },
     Collection { name: "log", step: Step::Log, run: log::run },
     Collection { name: "kernel", step: Step::Kernel, run: kernel::run },
+    Collection { name: "ram", step: Step::Ram, run: ram::run },
 ];
+
+/// How an image of the whole RAM would be taken on this host, in words, or why not.
+pub fn way_to_ram(proc: &Path) -> Result<String, String> {
+    ram::way(proc)
+}
 
 /// Runs the plan's collections. An error means that the bag cannot be written any further; everything else that goes
 /// wrong is an attempt's outcome.
@@ -129,6 +174,10 @@ pub fn run(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), writer::Error> {
     let mut attempts = Attempts::new(bag, progress, &context.plan.limits, context.deadline);
+    if context.plan.steps.contains(&Step::Ram) && context.job.facts.initial_pid_namespace {
+        // The bundle would drive out what is in memory, and be in its own image.
+        attempts.drop_behind();
+    }
     for collection in ORDER {
         if context.plan.steps.contains(&collection.step) {
             attempts.begin(collection.name);

@@ -115,7 +115,7 @@ fn texts(
         attempts.take(format!("net:[{namespace}] {text}"), &name, |_| {
             let read = view.dir.text(&format!("net/{text}"), LIST_MAX);
             view.dir.is_there()?;
-            let (bytes, lack) = read.map_err(Miss::of_the_living)?;
+            let (bytes, lack) = read.map_err(|miss| view.dir.missed(miss))?;
             let sockets = of_text(text, &bytes).into_iter();
             unlisted.extend(
                 sockets

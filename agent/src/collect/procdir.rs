@@ -1,6 +1,7 @@
 //! One process's directory in /proc, pinned: everything is read below one open descriptor, which answers ESRCH after
 //! the process has gone and never shows another one that got its pid.
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -8,8 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::Mode;
 use nix::unistd::read;
@@ -22,6 +25,36 @@ use crate::proc::Stat;
 
 /// `stat` is one line; the name in it has at most 64 bytes.
 const STAT_MAX: usize = 4096;
+const STAT_TEXT: u64 = 4096;
+
+/// Threads that are looked at for one that lives, where the leader does not.
+const THREADS_MAX: usize = 16_384;
+
+/// How often a name is asked for again while the process changes its leader.
+const RETRIES: usize = 3;
+
+/// What a process loses when its leader ends, and its other threads keep: it is read through one of them.
+const OF_A_THREAD: &[&str] = &[
+    "auxv",
+    "cmdline",
+    "cwd",
+    "environ",
+    "exe",
+    "fd",
+    "fdinfo",
+    "io",
+    "maps",
+    "mem",
+    "mountinfo",
+    "net",
+    "ns",
+    "pagemap",
+    "root",
+    "smaps",
+    "stack",
+    "syscall",
+    "wchan",
+];
 
 /// A living process, as long as it lives.
 #[derive(Debug)]
@@ -30,6 +63,8 @@ pub(super) struct ProcDir {
     id: ProcessId,
     /// As it was when it was opened.
     pub(super) stat: Stat,
+    /// The living thread through which it is read when the leader has ended; 0 while that lives.
+    through: AtomicU32,
 }
 
 impl ProcDir {
@@ -39,7 +74,9 @@ impl ProcDir {
         let fd = open(&proc.join(id.pid.to_string()), flags, Mode::empty())
             .map_err(|errno| Miss::at("open its directory in /proc", &errno.into()))?;
         let stat = stat_below(fd.as_fd(), &id)?;
-        Ok(Self { fd, id, stat })
+        let dir = Self { fd, id, stat, through: AtomicU32::new(0) };
+        dir.choose_thread(&dir.stat);
+        Ok(dir)
     }
 
     /// The reader's own.
@@ -49,12 +86,13 @@ impl ProcDir {
             .map_err(|errno| Miss::at("open our own directory in /proc", &errno.into()))?;
         let stat = read_stat(fd.as_fd())?;
         let id = ProcessId { boot: BootId::default(), pid: stat.pid, start: stat.start };
-        Ok(Self { fd, id, stat })
+        Ok(Self { fd, id, stat, through: AtomicU32::new(0) })
     }
 
     /// Another descriptor of the same directory.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { fd: self.fd.try_clone()?, id: self.id, stat: self.stat.clone() })
+        let through = AtomicU32::new(self.through.load(Ordering::Relaxed));
+        Ok(Self { fd: self.fd.try_clone()?, id: self.id, stat: self.stat.clone(), through })
     }
 
     pub(super) fn id(&self) -> ProcessId {
@@ -77,9 +115,27 @@ impl ProcDir {
         statx_behind(&self.fd, &CString::new(name)?)
     }
 
-    /// Whether it is still that process. After an exit the answer is `gone`.
+    /// Whether it is still that process. After an exit the answer is `gone`. A leader that has ended meanwhile is no
+    /// exit: from now on the process is read through another thread.
     pub(super) fn check(&self) -> Result<(), Miss> {
-        stat_below(self.fd.as_fd(), &self.id).map(drop)
+        let stat = stat_below(self.fd.as_fd(), &self.id)?;
+        self.choose_thread(&stat);
+        Ok(())
+    }
+
+    /// What a miss means for a file that every living process has: without it the kernel is old, or the process has ended
+    /// and waits for its parent.
+    pub(super) fn missed(&self, miss: Miss) -> Miss {
+        let ended = |stat: &Stat| has_ended(stat.state) && self.through().is_none();
+        match stat_below(self.fd.as_fd(), &self.id) {
+            Ok(stat) if ended(&stat) => Miss::new(Outcome::Gone, miss.detail),
+            _ => miss.of_the_living(),
+        }
+    }
+
+    /// The thread through which it is read, if its leader has ended.
+    pub(super) fn through(&self) -> Option<u32> {
+        Some(self.through.load(Ordering::Relaxed)).filter(|tid| *tid != 0)
     }
 
     /// Whether it still lives. That it is the same needs no look: the descriptor stands for this one and no other.
@@ -90,12 +146,13 @@ impl ProcDir {
     /// A file below the directory, never followed where it is a link.
     pub(super) fn file(&self, name: &str) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
-        Ok(openat(&self.fd, name, flags, Mode::empty())?.into())
+        Ok(self.ask(name, |name| openat(&self.fd, name, flags, Mode::empty()))?.into())
     }
 
     /// What a magic link (`exe`, `fd/3`) leads to, as a path descriptor: nothing is opened yet.
     pub(super) fn path(&self, name: &str) -> io::Result<OwnedFd> {
-        Ok(openat(&self.fd, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        Ok(self.ask(name, |name| openat(&self.fd, name, flags, Mode::empty()))?)
     }
 
     /// A namespace (`ns/net`), opened to be entered: these links lead nowhere else.
@@ -112,13 +169,13 @@ impl ProcDir {
 
     /// Where a link says it leads.
     pub(super) fn link(&self, name: &str) -> io::Result<Vec<u8>> {
-        Ok(readlinkat(&self.fd, name)?.into_vec())
+        Ok(self.ask(name, |name| readlinkat(&self.fd, name))?.into_vec())
     }
 
     /// The numbers that name the entries of a directory (`fd`, `task`), at most `most`, and whether these are all.
     pub(super) fn numbers(&self, name: &str, most: usize) -> io::Result<(Vec<u32>, bool)> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let mut dir = Dir::openat(&self.fd, name, flags, Mode::empty())?;
+        let mut dir = self.ask(name, |name| Dir::openat(&self.fd, name, flags, Mode::empty()))?;
         let mut numbers = Vec::new();
         for entry in dir.iter() {
             let entry = entry?;
@@ -133,6 +190,63 @@ impl ProcDir {
         numbers.sort_unstable();
         Ok((numbers, true))
     }
+
+    /// The `stat` of one of its threads.
+    pub(super) fn thread(&self, tid: u32) -> Result<Stat, Miss> {
+        let (text, _) = self.text(&format!("task/{tid}/stat"), STAT_TEXT)?;
+        Stat::parse(&text).map_err(|error| Miss::refused(error.to_string()))
+    }
+
+    /// A zombie has no memory and no descriptors, but its threads may go on with them; one that executes something becomes
+    /// the new leader.
+    fn choose_thread(&self, leader: &Stat) {
+        if !has_ended(leader.state) || leader.threads < 2 {
+            self.through.store(0, Ordering::Relaxed);
+            return;
+        }
+        if self.through().is_some_and(|tid| self.lives(tid)) {
+            return;
+        }
+        let (tids, _) = self.numbers("task", THREADS_MAX).unwrap_or_default();
+        let living = tids.into_iter().find(|tid| self.lives(*tid));
+        self.through.store(living.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn lives(&self, tid: u32) -> bool {
+        self.thread(tid).is_ok_and(|stat| !has_ended(stat.state))
+    }
+
+    /// Asks for a name below the directory; again, if the thread that it was read through has ended, or executes something
+    /// and so becomes the leader.
+    fn ask<T>(&self, name: &str, ask: impl Fn(&str) -> nix::Result<T>) -> nix::Result<T> {
+        let mut path = self.below(name);
+        for _ in 0..RETRIES {
+            match ask(&path) {
+                Err(Errno::ENOENT | Errno::ESRCH) if self.check().is_ok() => {
+                    let again = self.below(name);
+                    if again == path && !OF_A_THREAD.contains(&name) {
+                        return ask(&path);
+                    }
+                    path = again;
+                }
+                outcome => return outcome,
+            }
+        }
+        ask(&path)
+    }
+
+    fn below<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        let first = name.split('/').next().unwrap_or_default();
+        match self.through() {
+            Some(tid) if OF_A_THREAD.contains(&first) => format!("task/{tid}/{name}").into(),
+            _ => name.into(),
+        }
+    }
+}
+
+/// Whether the letter is that of a thread that will not run again.
+pub(super) fn has_ended(state: u8) -> bool {
+    matches!(state, b'Z' | b'X' | b'x')
 }
 
 fn read_stat(fd: BorrowedFd<'_>) -> Result<Stat, Miss> {

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::system::pagemap::PageRun;
 use crate::proc::Mapping;
 
-/// Segments of one core; gdb slows down with each.
-pub(super) const SEGMENTS_MAX: usize = 32_768;
+/// Segments of one core. gdb takes some seconds for so many, and the kernel allows a process 65,530 mappings by default.
+pub(super) const SEGMENTS_MAX: usize = 1 << 18;
 
 /// Holes of anonymous memory up to this many bytes are written as zeros, which they read as anyway.
 const BRIDGE_MAX: u64 = 64 << 10;
@@ -15,14 +15,18 @@ const BRIDGE_MAX: u64 = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Worth {
-    /// First pages of mapped files (a debugger finds the build ids there) and the vdso.
+    /// First pages of mapped files (a debugger finds the build ids there) and the vdso: few, and of use to all the rest.
     Header,
     /// Executable memory without a file, or whose file was deleted.
     AnonymousExecutable,
-    /// Stack and heap.
-    StackHeap,
-    /// Other memory without a file.
-    Anonymous,
+    /// Memory without a file that the process itself cannot reach: what is hidden there is decrypted when needed.
+    Unreachable,
+    /// The stacks of all threads: without them there are no back-traces.
+    Stack,
+    /// The heap, and other private memory without a file: the same to an allocator.
+    Private,
+    /// Shared memory without a file.
+    Shared,
     /// Pages of a private file mapping that were modified.
     Modified,
     /// Pages that are in a file too.
@@ -66,6 +70,19 @@ pub(super) struct Hole {
     pub(super) why: String,
 }
 
+/// What bounds a core, and helps to choose.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice<'a> {
+    /// Bytes of a page.
+    pub(super) page: u64,
+    /// Bytes of all segments.
+    pub(super) budget: u64,
+    /// Of these, of pages that are the same in their file.
+    pub(super) file_pages: u64,
+    /// Where the stack of each thread ends, in order.
+    pub(super) stacks: &'a [u64],
+}
+
 /// What goes in, most worthy first, and what does not.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
@@ -75,21 +92,32 @@ pub(super) struct Selection {
     pub(super) bytes: u64,
 }
 
-/// Chooses among the present pages of `mappings`, within `budget` bytes.
-pub(super) fn select(mappings: &[(Mapping, Vec<PageRun>)], page: u64, budget: u64) -> Selection {
+/// Why pages are left out of which there is another copy.
+pub(super) const IN_FILE: &str = "more pages that are the same in their file than are taken";
+
+/// Chooses among the present pages of `mappings`.
+pub(super) fn select(mappings: &[(Mapping, Vec<PageRun>)], choice: Choice<'_>) -> Selection {
     let mut all: Vec<Segment> =
-        mappings.iter().flat_map(|(mapping, runs)| segments(mapping, runs, page)).collect();
+        mappings.iter().flat_map(|(mapping, runs)| segments(mapping, runs, choice)).collect();
     all.sort_by_key(|segment| (segment.worth, segment.start));
     let mut selection = Selection::default();
+    let mut file_pages = choice.file_pages;
     for mut segment in all {
         if selection.segments.len() >= SEGMENTS_MAX {
             selection.hole(segment.start, segment.end, "more segments than a core may have");
             continue;
         }
-        let room = (budget - selection.bytes) / page * page;
+        let room = choice.budget - selection.bytes;
+        let is_file = segment.worth == Worth::File;
+        let (room, why) = if is_file && file_pages < room {
+            (file_pages, IN_FILE)
+        } else {
+            (room, "over the memory budget")
+        };
+        let room = room / choice.page * choice.page;
         if segment.len() > room {
             let cut = segment.start + room;
-            selection.hole(cut, segment.end, "over the memory budget");
+            selection.hole(cut, segment.end, why);
             segment.end = cut;
             segment.pieces.retain_mut(|piece| {
                 piece.end = piece.end.min(cut);
@@ -97,6 +125,9 @@ pub(super) fn select(mappings: &[(Mapping, Vec<PageRun>)], page: u64, budget: u6
             });
         }
         if !segment.pieces.is_empty() {
+            if is_file {
+                file_pages -= segment.len();
+            }
             selection.bytes += segment.len();
             selection.segments.push(segment);
         }
@@ -111,8 +142,11 @@ impl Selection {
 }
 
 /// The present pages of one mapping as segments, in address order.
-fn segments(mapping: &Mapping, runs: &[PageRun], page: u64) -> Vec<Segment> {
+fn segments(mapping: &Mapping, runs: &[PageRun], choice: Choice<'_>) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
+    let first = choice.stacks.partition_point(|stack| *stack < mapping.start);
+    let is_stack = mapping.path.as_slice() == b"[stack]"
+        || choice.stacks.get(first).is_some_and(|stack| *stack < mapping.end);
     for run in runs {
         let (start, end) = (run.start.max(mapping.start), run.end.min(mapping.end));
         if start >= end {
@@ -120,10 +154,10 @@ fn segments(mapping: &Mapping, runs: &[PageRun], page: u64) -> Vec<Segment> {
         }
         // The first page of a file is worth more than the rest of its run.
         let head = mapping.inode != 0 && mapping.offset == 0 && start == mapping.start;
-        let middle = if head { (start + page).min(end) } else { start };
+        let middle = if head { (start + choice.page).min(end) } else { start };
         for (start, end, head) in [(start, middle, true), (middle, end, false)] {
             if start < end {
-                add(&mut segments, mapping, start, end, worth(mapping, run.file, head));
+                add(&mut segments, mapping, start, end, worth(mapping, run.file, head, is_stack));
             }
         }
     }
@@ -149,7 +183,7 @@ fn add(segments: &mut Vec<Segment>, mapping: &Mapping, start: u64, end: u64, wor
     }
 }
 
-fn worth(mapping: &Mapping, file: bool, head: bool) -> Worth {
+fn worth(mapping: &Mapping, file: bool, head: bool, is_stack: bool) -> Worth {
     let path = mapping.path.as_slice();
     // A deleted file's pages, and a memfd's, are in no file that anyone could read later.
     let nowhere = mapping.inode == 0 || path.ends_with(b" (deleted)");
@@ -157,8 +191,10 @@ fn worth(mapping: &Mapping, file: bool, head: bool) -> Worth {
         _ if head => Worth::Header,
         b"[vdso]" => Worth::Header,
         _ if nowhere && mapping.exec => Worth::AnonymousExecutable,
-        b"[heap]" | b"[stack]" => Worth::StackHeap,
-        _ if nowhere => Worth::Anonymous,
+        _ if nowhere && !mapping.read && !mapping.write => Worth::Unreachable,
+        _ if nowhere && is_stack => Worth::Stack,
+        _ if nowhere && !mapping.shared => Worth::Private,
+        _ if nowhere => Worth::Shared,
         _ if !file => Worth::Modified,
         _ => Worth::File,
     }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::{Context, Frozen};
-use crate::bundle::{Attempt, Bag, Outcome};
+use super::Context;
+use crate::bundle::{Attempt, Bag, Frozen, Outcome};
 use crate::capture::job::{Facts, Job, Limits, Places};
 use crate::event::{Action, BootId, Event, ProcessId, Source};
 use crate::history::tree::{Bounds, Tree};

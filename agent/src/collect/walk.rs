@@ -131,11 +131,7 @@ impl Walker {
         };
         for (name, kind) in names {
             if self.entries == 0 || Instant::now() >= self.until {
-                // Once, where it stopped, and not again for each folder above.
-                if !std::mem::replace(&mut self.stopped, true) {
-                    self.lack(&from.path, "stopped here: the bound of entries or time was reached");
-                }
-                return;
+                return self.stop(&from.path);
             }
             self.entries = self.entries.saturating_sub(1);
             if !look(name.to_bytes(), kind) {
@@ -157,7 +153,7 @@ impl Walker {
         self.stopped = false;
     }
 
-    fn entry(&self, folder: &Entry, name: &CStr) -> Option<Entry> {
+    pub(super) fn entry(&self, folder: &Entry, name: &CStr) -> Option<Entry> {
         let mut path = folder.path.clone();
         path.push(b'/');
         path.extend_from_slice(name.to_bytes());
@@ -170,7 +166,7 @@ impl Walker {
         Some(Entry { path, fd, attributes })
     }
 
-    fn names(&mut self, path: &OwnedFd) -> io::Result<Vec<(CString, Option<Type>)>> {
+    pub(super) fn names(&mut self, path: &OwnedFd) -> io::Result<Vec<(CString, Option<Type>)>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let mut dir = match Dir::openat(path, c".", flags | OFlag::O_NOATIME, Mode::empty()) {
             Err(Errno::EPERM) => Dir::openat(path, c".", flags, Mode::empty())?,
@@ -192,7 +188,7 @@ impl Walker {
         Ok(names)
     }
 
-    fn is_barred(&self, path: &[u8]) -> bool {
+    pub(super) fn is_barred(&self, path: &[u8]) -> bool {
         let mut ours = self.root.as_os_str().as_bytes().to_vec();
         while ours.last() == Some(&b'/') {
             ours.pop();
@@ -201,7 +197,14 @@ impl Walker {
         self.barred.contains(&ours)
     }
 
-    fn lack(&mut self, path: &[u8], why: &str) {
+    /// Says where a bound ended the walk: once, and not again for each folder above.
+    pub(super) fn stop(&mut self, path: &[u8]) {
+        if !std::mem::replace(&mut self.stopped, true) {
+            self.lack(path, "stopped here: the bound of entries or time was reached");
+        }
+    }
+
+    pub(super) fn lack(&mut self, path: &[u8], why: &str) {
         if self.lacks.len() < 64 {
             self.lacks.push(format!("{}: {why}", escape(path)));
         }

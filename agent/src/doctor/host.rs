@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::collect;
 use crate::config::Config;
 use crate::gate;
 use crate::history::packages;
@@ -29,6 +30,8 @@ pub(super) struct Findings {
     /// `None` where sysfs does not show the kernel's event sources at all.
     pub(super) kprobes: Option<bool>,
     pub(super) kcore: bool,
+    /// How an image of the whole RAM would be taken, or why not; `None` when it was not tried.
+    pub(super) ram: Option<Result<String, String>>,
     /// `kernel.yama.ptrace_scope`, where there is Yama.
     pub(super) yama: Option<String>,
     pub(super) door_user: bool,
@@ -57,11 +60,12 @@ impl Findings {
         let user = &config.door.user;
         let door_user =
             user.parse::<u32>().is_ok() || crate::door::user::find(&passwd, user.as_bytes()).is_some();
+        let whole_host = host.as_ref().is_ok_and(|host| host.initial_pid_namespace);
         Self {
             root,
             kernel: host.as_ref().map_or_else(|_| "unknown".to_owned(), |host| host.kernel.clone()),
             capabilities: capabilities(&paths.proc),
-            initial_pid_namespace: host.is_ok_and(|host| host.initial_pid_namespace),
+            initial_pid_namespace: whole_host,
             btf: Path::new("/sys/kernel/btf/vmlinux").try_exists().ok(),
             modules: read("/sys/kernel/security/lsm"),
             lockdown: read("/sys/kernel/security/lockdown"),
@@ -69,6 +73,7 @@ impl Findings {
             lsm: root.then(bpf_try::lsm),
             kprobes: kprobes(Path::new("/sys/bus/event_source")),
             kcore: std::fs::File::open(paths.proc.join("kcore")).is_ok(),
+            ram: root.then(|| ram(whole_host, &paths.proc)),
             yama: read("/proc/sys/kernel/yama/ptrace_scope"),
             door_user,
             free_bytes: free(&paths.state),
@@ -84,6 +89,15 @@ impl Findings {
             packages: packages::kind(&paths.root),
             skip_packages: config.stash.skip_packages,
         }
+    }
+}
+
+/// The way to the whole RAM, which belongs to the whole host.
+fn ram(whole_host: bool, proc: &Path) -> Result<String, String> {
+    if whole_host {
+        collect::way_to_ram(proc)
+    } else {
+        Err("it belongs to the whole machine, and this is a PID namespace of its own".to_owned())
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn judge(found: &Findings) -> Vec<Check> {
         tried("LSM programs", found.lsm.as_ref(), LSM_COST),
         kprobes(found),
         kcore(found),
+        ram(found),
         lockdown(found),
         yama(found),
         execution::gate(found),
@@ -153,6 +154,19 @@ fn kcore(found: &Findings) -> Check {
     check("/proc/kcore", found.kcore, words, cost)
 }
 
+fn ram(found: &Findings) -> Check {
+    let cost =
+        "the profile `full` takes no image of the whole RAM; memory of single processes is not affected";
+    match &found.ram {
+        Some(Ok(way)) => check("whole RAM", true, format!("with the profile `full`, {way}"), ""),
+        Some(Err(reason)) => check("whole RAM", false, reason.clone(), cost),
+        None => {
+            let found = "not tried: that needs root".to_owned();
+            Check { name: "whole RAM", verdict: Verdict::Unknown, found, cost: None }
+        }
+    }
+}
+
 fn lockdown(found: &Findings) -> Check {
     let mode = found.lockdown.as_deref().and_then(|modes| modes.split('[').nth(1)?.split(']').next());
     match mode {
@@ -245,6 +259,7 @@ mod tests {
             lsm: Some(Ok(())),
             kprobes: Some(true),
             kcore: true,
+            ram: Some(Ok("through /proc/kcore".to_owned())),
             yama: Some("1".to_owned()),
             door_user: true,
             free_bytes: Some(1 << 40),
@@ -275,6 +290,7 @@ mod tests {
     #[test]
     fn whatever_is_missing_is_named_with_its_cost() {
         let refused = || Some(Err("EPERM".to_owned()));
+        let refused_words = || Some(Err("the kernel is locked down".to_owned()));
         for (name, findings, words) in [
             ("fentry", Findings { fentry: refused(), ..found() }, "tracepoints instead"),
             ("LSM programs", Findings { lsm: refused(), ..found() }, "security hook"),
@@ -289,6 +305,7 @@ mod tests {
             ("gate", Findings { initial_pid_namespace: false, ..found() }, "containers"),
             ("packages", Findings { packages: Err("rpm"), ..found() }, "kept once"),
             ("/proc/kcore", Findings { kcore: false, ..found() }, "whole memory"),
+            ("whole RAM", Findings { ram: refused_words(), ..found() }, "locked down"),
             ("sees", Findings { initial_pid_namespace: false, ..found() }, "hostPID"),
             ("ptrace", Findings { yama: Some("3".to_owned()), ..found() }, "no back-trace"),
             ("door's prison", Findings { modules: Some("bpf".to_owned()), ..found() }, "Landlock"),
@@ -326,11 +343,22 @@ mod tests {
             lsm: None,
             kprobes: None,
             kcore: false,
+            ram: None,
             recorder: false,
             gate: None,
             ..found()
         };
-        for name in ["kprobes", "BTF", "fentry", "LSM programs", "/proc/kcore", "recorder", "gate", "calls"] {
+        for name in [
+            "kprobes",
+            "BTF",
+            "fentry",
+            "LSM programs",
+            "/proc/kcore",
+            "whole RAM",
+            "recorder",
+            "gate",
+            "calls",
+        ] {
             assert_eq!(verdict(&findings, name).0, Verdict::Unknown, "{name}");
         }
     }

@@ -29,7 +29,7 @@ pub(crate) fn odd(path: &[u8], known: &Attributes, now: i64, recent_s: i64) -> O
     if known.links == 0 {
         return Some(Odd::Nameless);
     }
-    if TEMPORARY.iter().any(|place| path.starts_with(place)) {
+    if is_temporary(path) {
         return Some(Odd::Temporary);
     }
     let mut names = path.split(|&byte| byte == b'/');
@@ -39,6 +39,11 @@ pub(crate) fn odd(path: &[u8], known: &Attributes, now: i64, recent_s: i64) -> O
     // A time to come counts as well: the clock was set back.
     let changed = known.changed().map_or(i64::MAX, |(seconds, _)| seconds);
     (changed > now.saturating_sub(recent_s)).then_some(Odd::Recent)
+}
+
+/// Whether it is in a place that everybody may write to, or that is gone after a restart.
+pub(crate) fn is_temporary(path: &[u8]) -> bool {
+    TEMPORARY.iter().any(|place| path.starts_with(place))
 }
 
 /// Whether only root can have written to it.

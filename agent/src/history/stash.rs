@@ -60,9 +60,6 @@ impl Default for Options {
     }
 }
 
-/// Files that may wait without pressing.
-const PRESSED: usize = 32;
-
 /// What is asked of the stasher at the moment, and what it answered before.
 pub struct Stash {
     options: Options,
@@ -164,11 +161,6 @@ impl Stash {
     /// Whether the stasher still owes answers.
     pub fn is_waiting(&self) -> bool {
         !self.pending.is_empty()
-    }
-
-    /// Whether more files wait than a moment brings: they must not wait for the host's own work as well.
-    pub fn is_pressed(&self) -> bool {
-        self.pending.len() > PRESSED
     }
 
     /// Whether the stasher hangs: it owes answers and has given no sign for half a minute.

@@ -2,7 +2,7 @@
 //!
 //! Lineage is the parent at birth, as the fork said it: when a parent exits, its children are not given to init.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -124,6 +124,8 @@ pub struct Tree {
     bounds: Bounds,
     nodes: HashMap<ProcessId, Box<Node>>,
     children: BTreeMap<ProcessId, Vec<ProcessId>>,
+    /// The exited, in the order in which their ends were told.
+    exited: VecDeque<ProcessId>,
     /// Bytes of all nodes.
     bytes: usize,
     forgotten: u64,
@@ -132,7 +134,14 @@ pub struct Tree {
 impl Tree {
     /// An empty tree.
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, nodes: HashMap::new(), children: BTreeMap::new(), bytes: 0, forgotten: 0 }
+        Self {
+            bounds,
+            nodes: HashMap::new(),
+            children: BTreeMap::new(),
+            exited: VecDeque::new(),
+            bytes: 0,
+            forgotten: 0,
+        }
     }
 
     /// Takes in one event. Events may come in any order; what is known already is not made worse.
@@ -180,7 +189,12 @@ impl Tree {
                 }
             }
             Action::Exit(exit) => {
-                self.node(event, None).exited = Some((event.time, exit.clone()));
+                let node = self.node(event, None);
+                let is_news = node.exited.is_none();
+                node.exited = Some((event.time, exit.clone()));
+                if is_news {
+                    self.exited.push_back(event.process);
+                }
             }
             Action::Connect(flow) => self.flow(event, FlowKind::Connect, flow),
             Action::Accept(flow) => self.flow(event, FlowKind::Accept, flow),
@@ -296,29 +310,58 @@ impl Tree {
     /// Makes room for a quarter: first go the exited without offspring, then the other exited, then the living; of each
     /// those that exited, or were seen first, longest ago.
     fn forget(&mut self) {
-        let (bytes, processes) = (self.bounds.bytes / 4 * 3, self.bounds.processes / 4 * 3);
-        let rank = |node: &Node| match &node.exited {
-            Some((time, _)) => (!self.children(&node.id).is_empty(), *time, node.id),
-            None => (true, Timestamp::MAX, node.id),
-        };
-        let mut ranked: Vec<_> = self.nodes().map(rank).collect();
-        ranked.sort_unstable();
-        let mut orphaned = HashSet::new();
-        for (_, _, id) in ranked {
-            if self.bytes <= bytes && self.nodes.len() <= processes {
-                break;
+        let mut parents = HashSet::new();
+        let mut with_offspring = VecDeque::new();
+        while !self.has_room()
+            && let Some(id) = self.exited.pop_front()
+        {
+            if self.children(&id).is_empty() {
+                parents.extend(self.remove(&id));
+            } else {
+                with_offspring.push_back(id);
             }
-            let Some(node) = self.nodes.remove(&id) else { continue };
-            self.bytes = self.bytes.saturating_sub(size::of(&node));
-            self.forgotten = self.forgotten.saturating_add(1);
-            self.children.remove(&id);
-            orphaned.extend(node.parent);
         }
-        for parent in orphaned {
-            let Some(siblings) = self.children.get_mut(&parent) else { continue };
-            siblings.retain(|sibling| self.nodes.contains_key(sibling));
-            siblings.shrink_to_fit();
-            if siblings.is_empty() {
+        while !self.has_room()
+            && let Some(id) = with_offspring.pop_front()
+        {
+            parents.extend(self.remove(&id));
+        }
+        with_offspring.append(&mut self.exited);
+        self.exited = with_offspring;
+        if !self.has_room() {
+            let mut living: Vec<_> = self.nodes().map(|node| (node.seen, node.id)).collect();
+            living.sort_unstable();
+            for (_, id) in living {
+                if self.has_room() {
+                    break;
+                }
+                parents.extend(self.remove(&id));
+            }
+        }
+        self.bereave(parents);
+    }
+
+    /// Whether a quarter is free.
+    fn has_room(&self) -> bool {
+        self.bytes <= self.bounds.bytes / 4 * 3 && self.nodes.len() <= self.bounds.processes / 4 * 3
+    }
+
+    /// Forgets a process; its parent.
+    fn remove(&mut self, id: &ProcessId) -> Option<ProcessId> {
+        let node = self.nodes.remove(id)?;
+        self.bytes = self.bytes.saturating_sub(size::of(&node));
+        self.forgotten = self.forgotten.saturating_add(1);
+        self.children.remove(id);
+        node.parent
+    }
+
+    /// Children that are forgotten are none of these parents' any more.
+    fn bereave(&mut self, parents: HashSet<ProcessId>) {
+        for parent in parents {
+            let Some(children) = self.children.get_mut(&parent) else { continue };
+            children.retain(|child| self.nodes.contains_key(child));
+            children.shrink_to_fit();
+            if children.is_empty() {
                 self.children.remove(&parent);
             }
         }

@@ -11,6 +11,7 @@ mod call;
 mod dns;
 mod layout;
 mod loss;
+pub mod physical;
 mod probe;
 mod program;
 mod record;

@@ -35,8 +35,23 @@ pub struct Plan {
     pub scope: Vec<InScope>,
     /// Processes that would be in scope but for `SCOPE_MAX`.
     pub left_out: usize,
+    /// Definitions of files, by name or alias.
+    pub artifacts: Vec<String>,
+    /// Of which mapped files the bytes are taken, rather than name and hash.
+    pub libraries: Libraries,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// Of which mapped files the bytes are taken. Whatever the policy, they are of a file that was deleted, lies in a
+/// temporary or hidden place, or is not what is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Libraries {
+    /// Of those that no package of the distribution brought.
+    Foreign,
+    /// Of all.
+    All,
 }
 
 /// A collection, in order of volatility.
@@ -57,16 +72,23 @@ pub enum Step {
     Stash,
     /// Process memory.
     Memory,
+    /// The files behind executable memory, and where memory is not what they are.
+    Code,
     /// Hidden files, deleted-but-open files.
     Hidden,
+    /// Files that definitions name.
+    Files,
     /// Logs, logins, shell histories.
     Log,
     /// The kernel's own state.
     Kernel,
+    /// The whole RAM, with what its readers need of the kernel. Last, though it is volatile: it takes as long as all the rest
+    /// many times over, and what matters most of it has been taken process by process.
+    Ram,
 }
 
 /// All steps, in order.
-pub const STEPS: [Step; 10] = [
+pub const STEPS: [Step; 13] = [
     Step::History,
     Step::Tree,
     Step::Network,
@@ -74,9 +96,12 @@ pub const STEPS: [Step; 10] = [
     Step::Exe,
     Step::Stash,
     Step::Memory,
+    Step::Code,
     Step::Hidden,
+    Step::Files,
     Step::Log,
     Step::Kernel,
+    Step::Ram,
 ];
 
 /// One process of the plan.
@@ -184,10 +209,21 @@ pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId], around: &Around) -> P
     if targets.is_empty() || job.trigger.target.whole_host {
         scope.extend(&everyone(tree, job.facts.boot), Why::Host);
     }
-    let volatile = job.profile == Profile::Volatile;
-    let steps = STEPS.into_iter().filter(|step| !volatile || *step <= Step::Process).collect();
+    let last = match job.profile {
+        Profile::Volatile => Step::Process,
+        Profile::Triage => Step::Kernel,
+        Profile::Full => Step::Ram,
+    };
+    let steps = STEPS.into_iter().filter(|step| *step <= last).collect();
     let Scope { list: scope, left_out, .. } = scope;
-    Plan { profile: job.profile, steps, scope, left_out, limits: job.limits.clone() }
+    let artifacts = match job.profile {
+        _ if !job.trigger.artifacts.is_empty() => job.trigger.artifacts.clone(),
+        Profile::Volatile => Vec::new(),
+        Profile::Triage => vec!["triage".to_owned()],
+        Profile::Full => vec!["full".to_owned()],
+    };
+    let libraries = if job.profile == Profile::Full { Libraries::All } else { Libraries::Foreign };
+    Plan { profile: job.profile, steps, scope, left_out, artifacts, libraries, limits: job.limits.clone() }
 }
 
 /// The ancestors, nearest first, up to and without the first process.

@@ -139,10 +139,17 @@ mod tests {
 
     #[test]
     fn our_own_are_read() {
-        let text = std::fs::read("/proc/self/maps").unwrap();
+        let read = |name: &str| std::fs::read(format!("/proc/self/{name}")).unwrap();
+        let (mut text, mut details) = (read("maps"), read("smaps"));
+        // The tests beside this one map and unmap: the two must be of the same moment.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while text != read("maps") {
+            assert!(std::time::Instant::now() < deadline, "our mappings never stay the same");
+            (text, details) = (read("maps"), read("smaps"));
+        }
         let lines = String::from_utf8(text.clone()).unwrap().lines().count();
         assert_eq!(mappings(&text).len(), lines);
-        assert_eq!(mappings(&std::fs::read("/proc/self/smaps").unwrap()).len(), lines);
+        assert_eq!(mappings(&details).len(), lines);
     }
 
     proptest! {

@@ -4,6 +4,9 @@
 
 mod cgroup;
 mod fdinfo;
+mod iomem;
+pub mod kallsyms;
+pub mod kcore;
 mod held;
 mod maps;
 mod mountinfo;
@@ -13,10 +16,12 @@ mod nul;
 mod rights;
 mod stat;
 mod status;
+mod vmcoreinfo;
 
 pub use cgroup::{Membership, memberships, unified_path};
 pub use fdinfo::FdInfo;
 pub use held::{EpollWatch, Held, Watch};
+pub use iomem::{Resource, resources, system_ram};
 pub use maps::{Mapping, device_memory, mappings};
 pub use mountinfo::{Mount, mounts};
 pub use net::{InetSocket, UnixSocket, inet_sockets, tcp_state, unix_sockets};
@@ -25,6 +30,7 @@ pub use nul::{Cut, nul_separated};
 pub use rights::{Limit, Rights, Timer, limits, timers};
 pub use stat::Stat;
 pub use status::{Status, status_name};
+pub use vmcoreinfo::Vmcoreinfo;
 
 /// A text of /proc that is not what proc(5) says.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -18,7 +18,6 @@ mod sight;
 mod status;
 mod thaw;
 mod vigil;
-mod yielding;
 
 use std::io;
 use std::os::fd::AsFd;

@@ -18,7 +18,6 @@ use super::keeper::{self, Keeper};
 use super::places::Places;
 use super::thaw::{self, Thaw};
 use super::vigil::Vigil;
-use super::yielding::Yielding;
 use super::{Error, descriptors};
 use crate::config::Config;
 use crate::event::{Action, Event, Gap};
@@ -43,7 +42,6 @@ pub(super) struct Sight {
     stasher: Helper,
     thaw: Thaw,
     vigil: Vigil,
-    yielding: Yielding,
     options: kernel::Options,
     /// What earlier probes of this recorder counted.
     earlier: Vec<Value>,
@@ -105,7 +103,6 @@ impl Sight {
             gate_down: None,
             thaw,
             vigil: Vigil::new(),
-            yielding: Yielding::new(),
             options,
             earlier: Vec::new(),
             losses_asked: Instant::now(),
@@ -180,8 +177,6 @@ impl Sight {
             // Who did something to a file is known when nothing older waits in the ring.
             self.places.tell(now, &mut self.keeper, watch);
         }
-        let pressed = count >= kernel::ROUND / 2 || self.keeper.stash.is_pressed();
-        self.yielding.look(now, pressed);
         if now.saturating_duration_since(self.losses_asked) > LOSSES {
             self.losses_asked = now;
             self.losses(watch);

@@ -8,20 +8,6 @@ use std::io;
 const WHO_PROCESS: libc::c_int = 1;
 const IDLE: libc::c_int = 3 << 13;
 
-/// Whether a process (`None`: the calling thread) runs only where nobody else wants to: `SCHED_IDLE` (sched(7)). The
-/// scheduler treats a cpu that runs nothing else as idle, so that whoever wakes up is there at once.
-pub fn set_idle(pid: Option<u32>, idle: bool) -> io::Result<()> {
-    let pid = pid.map_or(Ok(0), libc::pid_t::try_from).map_err(io::Error::other)?;
-    // Helpers that are started meanwhile do not inherit it.
-    let policy = if idle { libc::SCHED_IDLE | libc::SCHED_RESET_ON_FORK } else { libc::SCHED_OTHER };
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the kernel reads `parameters`, which outlives the call; 0 means the calling thread.
-    if unsafe { libc::sched_setscheduler(pid, policy, &raw const parameters) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
 /// This process yields to every other: lowest priority, disk only when nobody else wants it, first to go when memory
 /// is short.
 pub fn yield_to_all() -> io::Result<()> {

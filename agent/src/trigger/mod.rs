@@ -35,6 +35,9 @@ pub struct Trigger {
     pub case: Option<String>,
     /// The profile asked for.
     pub profile: Option<Profile>,
+    /// Definitions of files asked for, by name or alias; the profile's own where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<String>,
 }
 
 /// What an alert says of the process it means: mostly not a pid.
@@ -96,7 +99,7 @@ pub enum Profile {
     /// That, memory of the target, hidden files and logs.
     #[default]
     Triage,
-    /// All of it, for every process in scope.
+    /// All of it, for every process in scope, and an image of the whole RAM (where the agent sees the whole host).
     Full,
 }
 

@@ -6,6 +6,7 @@ mod kept;
 mod kernel_time;
 mod killed;
 mod load;
+mod memory;
 mod mixed;
 mod ratio;
 mod record;
@@ -27,9 +28,10 @@ struct Part {
 }
 
 /// The parts of `cargo xtask bench GROUP`, by group.
-const GROUPS: [(&str, &[Part]); 5] = [
+const GROUPS: [(&str, &[Part]); 6] = [
     ("door", &[Part { name: "door", measure: door::measure }]),
     ("history", &[Part { name: "mixed", measure: mixed::measure }]),
+    ("memory", &memory::PARTS),
     ("record", &record::PARTS),
     ("sweep", &[Part { name: "sweep", measure: sweep::measure }]),
     ("trigger", &[Part { name: "trigger", measure: trigger::measure }]),

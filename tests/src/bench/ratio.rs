@@ -85,7 +85,7 @@ fn figure(what: String, rounds: &[Round]) -> Figure {
 }
 
 /// A quarter lies below the first, half below the second, a quarter above the third.
-fn quartiles(values: &mut [f64]) -> (f64, f64, f64) {
+pub(super) fn quartiles(values: &mut [f64]) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     let at =
         |part: usize| values.get((values.len().saturating_sub(1)) * part / 4).copied().unwrap_or(f64::NAN);

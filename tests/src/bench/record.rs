@@ -12,7 +12,7 @@ pub(super) const LEFT_OUT: &str =
 pub(super) const PARTS: [Part; 19] = [
     Part { name: "kernel_time", measure: kernel_time::measure },
     Part { name: "storm_minute", measure: kept::storm },
-    Part { name: "memory", measure: kept::memory },
+    Part { name: "recorder_memory", measure: kept::memory },
     Part { name: "killed_1", measure: killed::measure },
     Part { name: "killed_2", measure: killed::measure },
     Part { name: "killed_3", measure: killed::measure },

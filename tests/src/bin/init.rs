@@ -10,6 +10,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, ensure};
 use e2e::agent::{self, Agent};
 use e2e::events::nothing_was_lost;
+use e2e::frozen::{self, Method, Template, Ticker};
 use e2e::known::{self, Known};
 use e2e::{deeds, wait};
 use nix::mount::{MsFlags, mount};
@@ -20,6 +21,8 @@ use nix::time::{ClockId, clock_gettime, clock_settime};
 const AGENT: &str = "/afterimage";
 const LOG: &str = "/tmp/afterimage.log";
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Of each way of holding.
+const KILLS: usize = 20;
 const MOUNTS: [(&str, &str, &str); 7] = [
     ("proc", "/proc", ""),
     ("sysfs", "/sys", ""),
@@ -53,7 +56,8 @@ fn main() -> ExitCode {
             }
         };
     }
-    match run() {
+    let work = if role.as_deref() == Some("ram") { ram } else { run };
+    match work() {
         Ok(()) => println!("init: everything passed"),
         Err(error) => println!(
             "init: FAILED: {error:?}\nthe agent's log:\n{}",
@@ -67,7 +71,8 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run() -> Result<()> {
+/// What every program expects of a machine.
+fn prepare() -> Result<()> {
     ensure!(std::process::id() == 1, "this is /init of a virtual machine, and nothing for another place");
     for (kind, target, options) in MOUNTS {
         let options = Some(options).filter(|options| !options.is_empty());
@@ -80,8 +85,12 @@ fn run() -> Result<()> {
     }
     fs::write("/etc/passwd", "root:x:0:0::/root:/bin/sh\n")?;
     fs::write("/etc/machine-id", "0123456789abcdef0123456789abcdef\n")?;
+    step("kernel", || Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned()))
+}
+
+fn run() -> Result<()> {
+    prepare()?;
     fs::write("/etc/afterimage/afterimage.toml", CONFIG)?;
-    step("kernel", || Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned()))?;
 
     let program = Path::new(AGENT);
     let agent = step_with("the agent watches", || Agent::start(program, Path::new(LOG)))?;
@@ -92,8 +101,16 @@ fn run() -> Result<()> {
     let did = Command::new("/deeds").arg("/tmp").current_dir("/tmp").output().context("do the deeds")?;
     let said = String::from_utf8_lossy(&did.stderr);
     let did = serde_json::from_slice(&did.stdout).with_context(|| format!("the deeds: {said}"))?;
+    let mut template = step_with("a target to hold", || target(&agent))?;
     step("frozen, and the clock set", || blinded(&agent))?;
     step("the agent stops", || agent.stop().map(|()| String::new()))?;
+    for method in methods()? {
+        let (template, ticker) = &mut template;
+        step(&format!("collectors are killed while they hold by {method:?}"), || {
+            let longest = frozen::killed(template, &method, ticker, KILLS)?;
+            Ok(format!("{KILLS} of {KILLS} ran again, the last {longest:?} after the kill"))
+        })?;
+    }
     let events = agent::history(program)?;
     step("nothing was lost", || nothing_was_lost(&events).map(|()| format!("{} events", events.len())))?;
     step("what was asked of the kernel", || deeds::compare(&events, &did, "/tmp").map(|()| did.to_string()))?;
@@ -106,6 +123,12 @@ fn run() -> Result<()> {
         agent::succeed(program, &["bundle", "verify", &bundle])?;
         Ok(bundle.clone())
     })
+}
+
+/// The other test, for which the kernel's command line asks.
+fn ram() -> Result<()> {
+    prepare()?;
+    e2e::ram::run(Path::new(AGENT))
 }
 
 /// Children over IPv4 and IPv6, one that is captured while it lives, one that is killed.
@@ -121,6 +144,30 @@ fn children(agent: &Agent) -> Result<(Vec<known::Account>, String)> {
         Ok(format!("{} bytes", fs::metadata(&path)?.len()))
     })?;
     Ok((vec![four.let_go()?, six.let_go()?, killed.kill()?], bundle))
+}
+
+/// A process that collectors will hold, in a cgroup of either kind, and the job for that.
+fn target(agent: &Agent) -> Result<(Template, Ticker)> {
+    let ticker = Ticker::start(Path::new("/ticker"), 32)?;
+    for method in methods()? {
+        if let Method::Cgroup(_, folder) = method {
+            frozen::cgroup(folder.parent().context("no parent")?, "victims", &[ticker.pid()])?;
+        }
+    }
+    Ok((Template::of(agent, Path::new(AGENT), ticker.pid(), Path::new("/var/tmp/jobs"))?, ticker))
+}
+
+/// Every way of holding that this kernel has.
+fn methods() -> Result<Vec<Method>> {
+    let mut methods = vec![Method::Ptrace, Method::Stop, Method::Cgroup(2, "/sys/fs/cgroup/victims".into())];
+    let freezer = Path::new("/run/freezer");
+    if !freezer.exists() {
+        fs::create_dir(freezer)?;
+        mount(Some("cgroup"), freezer, Some("cgroup"), MsFlags::empty(), Some("freezer"))
+            .context("mount the freezer of cgroup v1")?;
+    }
+    methods.push(Method::Cgroup(1, freezer.join("victims")));
+    Ok(methods)
 }
 
 /// Waits until no program is about to be attached: on an emulated machine each takes seconds.

@@ -11,7 +11,8 @@ use super::{SERVICE_HOME, SERVICE_USER};
 
 /// Ends a fork bomb of ours before the machine feels it.
 const MOST_PROCESSES: u64 = 2048;
-const MOST_FILE_BYTES: u64 = 1024 * 1024 * 1024;
+/// A core of a process that reserves 4 GiB, as gcore writes it, still fits.
+const MOST_FILE_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
     www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n\

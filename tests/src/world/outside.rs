@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
 
+use super::cgroups::Own;
 use super::{BIN, INSIDE, LIFETIME, MARKER, OUT, OUTSIDE, PYTHON, pid_namespace};
 use crate::wait;
 
@@ -37,7 +38,9 @@ pub(super) fn run(name: &str, results: Option<&Path>) -> Result<()> {
         .map_err(|(_, error)| error)
         .with_context(|| format!("lock {LOCK}"))?;
     let out = tempfile::Builder::new().prefix("afterimage-world-").tempdir()?;
-    let mut child = bubblewrap(name, out.path())?
+    let own = Own::create()?;
+    let mut child = own
+        .inside(&bubblewrap(name, out.path())?)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -72,6 +75,7 @@ fn bubblewrap(name: &str, out: &Path) -> Result<Command> {
         .args(["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin"])
         .args(["--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"])
         .args(["--proc", "/proc", "--dev", "/dev", "--ro-bind", "/sys/kernel/btf", "/sys/kernel/btf"])
+        .args(["--dev-bind-try", "/dev/fuse", "/dev/fuse"])
         .args(EVENT_SOURCES.iter().flat_map(|path| ["--ro-bind-try", path, path]));
     for (folder, size) in FOLDERS {
         command.args(["--size", &size.to_string(), "--tmpfs", folder]);

@@ -19,6 +19,39 @@ pub struct Kernel {
     package: String,
 }
 
+/// An unpacked kernel.
+pub struct Package {
+    folder: PathBuf,
+    /// What is booted.
+    pub image: PathBuf,
+}
+
+impl Package {
+    /// Those of the modules `names` that the kernel does not have built in, in this order; some are packed by xz.
+    pub fn modules(&self, names: &[&str]) -> Vec<PathBuf> {
+        let is = |path: &Path, name: &str| {
+            let rest = path.file_name().and_then(|file| file.as_bytes().strip_prefix(name.as_bytes()));
+            matches!(rest, Some(b".ko" | b".ko.xz"))
+        };
+        names.iter().filter_map(|name| find(&self.folder, &|path| is(path, name))).collect()
+    }
+
+    /// What it was built with; its name ends with the kernel's release.
+    pub fn configuration(&self) -> Result<PathBuf> {
+        let name = |path: &Path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"config-"));
+        find(&self.folder.join("boot"), &name).context("the package has no boot/config-RELEASE")
+    }
+}
+
+/// A file below `folder`.
+fn find(folder: &Path, is: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).find_map(|path| match path.is_dir() {
+        true => find(&path, is),
+        false => is(&path).then_some(path),
+    })
+}
+
 #[derive(Deserialize)]
 struct Table {
     kernel: Vec<Kernel>,
@@ -34,8 +67,8 @@ pub fn all() -> Result<Vec<Kernel>> {
 }
 
 impl Kernel {
-    /// The path of its image, fetched if the newest one is not here yet.
-    pub fn image(&self) -> Result<PathBuf> {
+    /// The unpacked package, fetched if the newest one is not here yet.
+    pub fn package(&self) -> Result<Package> {
         let suites: Vec<&str> = self.suites.iter().map(String::as_str).collect();
         let apt = Apt::update(&format!("kernel-{}", self.version), &suites, false)?;
         let package = self.newest(&apt)?;
@@ -43,7 +76,7 @@ impl Kernel {
         let version = field(&version, "Version").context("apt-cache show names no version")?.to_owned();
         let folder = cache()?.join(format!("{package}_{}", version.replace(['/', ':'], "-")));
         if let Some(image) = image_in(&folder) {
-            return Ok(image);
+            return Ok(Package { folder, image });
         }
         let fresh = cache()?.join(format!("{package}.partial"));
         if fresh.exists() {
@@ -56,7 +89,9 @@ impl Kernel {
         run(command("dpkg-deb").arg("--extract").arg(&archive).arg(&fresh))?;
         fs::remove_file(&archive)?;
         fs::rename(&fresh, &folder).with_context(|| format!("keep {}", folder.display()))?;
-        image_in(&folder).with_context(|| format!("{package} holds no kernel image where one is looked for"))
+        let image = image_in(&folder)
+            .with_context(|| format!("{package} holds no kernel image where one is looked for"))?;
+        Ok(Package { folder, image })
     }
 
     fn newest(&self, apt: &Apt) -> Result<String> {

@@ -6,6 +6,7 @@
 mod cpio;
 mod kernels;
 mod qemu;
+mod ram;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,23 +14,20 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
+use self::cpio::Archive;
 use self::kernels::Kernel;
+use self::qemu::Machine;
 use crate::command::{command, workspace};
 use crate::setup::{self, For};
 use crate::{binaries, command as commands};
 
 const ORDINARY: &str = "6.1";
 
-/// Boots all kernels, or the one that was asked for, or the ordinary one.
+/// Boots all kernels and has the RAM of one of them taken; or boots the one that was asked for, or the ordinary one.
 pub fn run(all: bool, kernel: Option<&str>) -> Result<()> {
     setup::run(&[For::Build, For::Vm])?;
-    let wanted = kernel.unwrap_or(ORDINARY);
-    let mut chosen = kernels::all()?;
-    chosen.retain(|kernel| all || kernel.version == wanted);
-    if chosen.is_empty() {
-        bail!("tests/kernels.toml has no kernel `{wanted}`");
-    }
-    let initramfs = initramfs(&binaries::build()?)?;
+    let chosen = chosen(all, kernel)?;
+    let initramfs = initramfs("initramfs", &binaries::build()?, &[])?;
     let mut failed = Vec::new();
     for kernel in &chosen {
         match boot(kernel, &initramfs) {
@@ -42,34 +40,56 @@ pub fn run(all: bool, kernel: Option<&str>) -> Result<()> {
         }
     }
     println!("vm: {} passed, {} failed", chosen.len() - failed.len(), failed.len());
-    if failed.is_empty() { Ok(()) } else { bail!("failed on {}", failed.join(", ")) }
+    if !failed.is_empty() {
+        bail!("failed on {}", failed.join(", "));
+    }
+    if all { run_ram(None) } else { Ok(()) }
+}
+
+/// Has the whole RAM of a machine taken, and the images read by volatility3.
+pub fn run_ram(kernel: Option<&str>) -> Result<()> {
+    setup::run(&[For::Build, For::Vm, For::Ram])?;
+    let binaries = binaries::build()?;
+    chosen(false, kernel)?.iter().try_for_each(|kernel| ram::run(kernel, &binaries))
+}
+
+fn chosen(all: bool, kernel: Option<&str>) -> Result<Vec<Kernel>> {
+    let wanted = kernel.unwrap_or(ORDINARY);
+    let mut chosen = kernels::all()?;
+    chosen.retain(|kernel| all || kernel.version == wanted);
+    if chosen.is_empty() {
+        bail!("tests/kernels.toml has no kernel `{wanted}`");
+    }
+    Ok(chosen)
 }
 
 fn boot(kernel: &Kernel, initramfs: &Path) -> Result<()> {
-    let image = kernel.image()?;
+    let image = kernel.package()?.image;
     println!("vm {}: {}", kernel.version, image.display());
-    qemu::boot(qemu::boot_command(&image, initramfs))
+    let machine = Machine { image: &image, initramfs, memory: 1024, argument: "", disk: None };
+    qemu::boot(qemu::boot_command(&machine)).map(drop)
 }
 
-/// /init, /afterimage and the folders they mount into, as a gzip cpio.
-fn initramfs(binaries: &Path) -> Result<PathBuf> {
+/// /init, /afterimage, the folders they mount into and `more` files, as a gzip cpio.
+fn initramfs(name: &str, binaries: &Path, more: &[(String, PathBuf)]) -> Result<PathBuf> {
     let folder = workspace().join("target/vm");
     fs::create_dir_all(&folder)?;
-    let plain = folder.join("initramfs.cpio");
+    let plain = folder.join(format!("{name}.cpio"));
     let mut archive =
-        cpio::Archive::new(File::create(&plain).with_context(|| format!("make {}", plain.display()))?);
-    for name in ["dev", "proc", "sys", "run", "tmp", "etc", "var", "root", "srv"] {
+        Archive::new(File::create(&plain).with_context(|| format!("make {}", plain.display()))?);
+    for name in ["dev", "proc", "sys", "run", "tmp", "etc", "var", "root", "srv", "boot", "modules"] {
         archive.folder(name)?;
     }
     archive.device("dev/console", 5, 1)?;
     archive.device("dev/null", 1, 3)?;
-    for name in ["init", "afterimage", "deeds"] {
-        let path = binaries.join(name);
-        let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let programs =
+        ["init", "afterimage", "deeds", "ticker"].map(|name| (name.to_owned(), binaries.join(name)));
+    for (name, path) in programs.iter().chain(more) {
+        let content = fs::read(path).with_context(|| format!("read {}", path.display()))?;
         archive.program(name, &content)?;
     }
     archive.finish()?;
-    let packed = folder.join("initramfs.cpio.gz");
+    let packed = folder.join(format!("{name}.cpio.gz"));
     let mut gzip = command("gzip");
     gzip.args(["-1", "--stdout"]).arg(&plain).stdin(Stdio::null()).stdout(File::create(&packed)?);
     commands::run(&mut gzip)?;

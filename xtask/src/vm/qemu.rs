@@ -19,22 +19,39 @@ const DEADLINE: Duration = Duration::from_secs(300);
 const VERDICT: &str = "init: everything passed";
 const LONGEST_LINE: u64 = 64 * 1024;
 
-/// The command that boots `image` with `initramfs`.
-pub fn boot_command(image: &Path, initramfs: &Path) -> Command {
+/// A machine that boots `image` with `initramfs`.
+pub struct Machine<'a> {
+    pub image: &'a Path,
+    pub initramfs: &'a Path,
+    /// MiB of memory.
+    pub memory: u32,
+    /// What /init is told.
+    pub argument: &'static str,
+    /// A file that is its disk.
+    pub disk: Option<&'a Path>,
+}
+
+/// The command that boots it.
+pub fn boot_command(machine: &Machine<'_>) -> Command {
+    let Machine { image, initramfs, memory, argument, disk } = machine;
     let mut qemu = command("qemu-system-x86_64");
     // Nested KVM does not work with these kernels everywhere; the emulation does.
-    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-machine", "q35", "-m", "1024"])
+    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-machine", "q35"])
+        .args(["-m", &memory.to_string()])
         .args(["-display", "none", "-serial", "stdio", "-monitor", "none", "-nic", "none", "-no-reboot"])
         .arg("-kernel")
         .arg(image)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", "console=ttyS0 quiet panic=-1"]);
+        .args(["-append", format!("console=ttyS0 quiet panic=-1 {argument}").trim_end()]);
+    if let Some(disk) = disk {
+        qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
+    }
     qemu
 }
 
-/// Boots, shows what the machine says, and fails unless its last word is the verdict.
-pub fn boot(mut qemu: Command) -> Result<()> {
+/// Boots, shows what the machine says, and fails unless its last word is the verdict; what it said.
+pub fn boot(mut qemu: Command) -> Result<Vec<String>> {
     let shown = show(&qemu);
     let mut child = qemu
         .stdin(Stdio::null())
@@ -55,10 +72,10 @@ fn end(child: &mut Child) -> Result<()> {
     Ok(())
 }
 
-fn watch(console: impl Read + Send + 'static, silence: Duration, deadline: Duration) -> Result<()> {
+fn watch(console: impl Read + Send + 'static, silence: Duration, deadline: Duration) -> Result<Vec<String>> {
     let begun = Instant::now();
     let lines = lines(console);
-    let mut passed = false;
+    let (mut passed, mut said) = (false, Vec::new());
     loop {
         if begun.elapsed() >= deadline {
             bail!("not done after {deadline:?}");
@@ -68,8 +85,9 @@ fn watch(console: impl Read + Send + 'static, silence: Duration, deadline: Durat
             Ok(line) => {
                 println!("  {line}");
                 passed |= line == VERDICT;
+                said.push(line);
             }
-            Err(RecvTimeoutError::Disconnected) if passed => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) if passed => return Ok(said),
             Err(RecvTimeoutError::Disconnected) => bail!("the machine went off without the verdict"),
             Err(RecvTimeoutError::Timeout) if patience < silence => {}
             Err(RecvTimeoutError::Timeout) => bail!("the machine has been silent for {silence:?}: it hangs"),

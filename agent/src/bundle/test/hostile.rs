@@ -207,6 +207,7 @@ fn forge(lab: &Lab, change: Change<'_>, late: &dyn Fn(&mut Files), sign: Sign<'_
 fn capture(artifact: crate::bundle::Artifact) -> Capture {
     let job = job();
     Capture {
+        frozen: Vec::new(),
         format: layout::FORMAT.to_owned(),
         id: id(),
         complete: true,

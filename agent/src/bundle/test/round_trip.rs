@@ -49,6 +49,22 @@ fn tools_that_are_not_ours_agree() {
 }
 
 #[test]
+fn what_is_dropped_from_the_cache_is_on_the_disk() {
+    let lab = Lab::new();
+    let job = job();
+    let mut bag = lab.bag(&job);
+    bag.put(&Name::data(&["before"]), b"before").unwrap();
+    bag.drop_behind();
+    let large = noise(40 << 20);
+    bag.put(&Name::data(&["large"]), &large).unwrap();
+    bag.finish().unwrap();
+    let sealed = lab.seal(&job, Ended::Finished);
+    let report = lab.verify(&fs::read(lab.path().join(&sealed.file)).unwrap());
+    assert_eq!((report.verdict, &report.why), (Verdict::Good, &None));
+    assert_eq!(report.intact.len(), 2);
+}
+
+#[test]
 fn a_large_member_spans_frames_and_is_found_by_its_offset() {
     let lab = Lab::new();
     let job = job();

@@ -2,6 +2,7 @@
 //! the tracer ends, however it ends.
 
 use std::io;
+use std::mem::MaybeUninit;
 
 use nix::sys::ptrace;
 use nix::unistd::Pid;
@@ -54,6 +55,21 @@ pub(crate) fn poll(thread: u32) -> io::Result<Answer> {
         }
         _ => Ok(Answer::Ended),
     }
+}
+
+/// Takes note of the thread's end, if it has ended; leaves any other news of it to its tracer. Until somebody takes note,
+/// its process cannot go on with an exec. Any thread of the tracer may do so.
+pub(crate) fn note_end(thread: u32) -> bool {
+    let mut news = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // A stop is reported even without WSTOPPED.
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    #[expect(unsafe_code, reason = "nix has no WNOWAIT together with __WALL")]
+    // SAFETY: `news` is a valid place for the kernel's answer, and all zeros is a valid one.
+    let ended = unsafe {
+        libc::waitid(libc::P_PID, thread, news.as_mut_ptr(), flags) == 0
+            && matches!(news.assume_init().si_code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED)
+    };
+    ended && matches!(poll(thread), Ok(Answer::Ended))
 }
 
 /// A register set of a stopped thread, as the kernel lays it out in a core.

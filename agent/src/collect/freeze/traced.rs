@@ -1,25 +1,29 @@
-//! Holds all threads of a process for the short time in which registers and memory are read.
+//! All threads of a process, held by ptrace: the one way to their registers.
 //!
 //! A thread of the collector does that and nothing else: it never reads what the process could make hang, and lets go
 //! when the time is over, whatever became of the reader. With PTRACE_SEIZE nobody else can see the stop, and the kernel
 //! lets go all that the holding thread still has, also what has not stopped yet, when that thread ends, however it ends.
+//!
+//! An exec of one thread waits until all others have ended, and those that we hold end only when we take note of it; but
+//! our own PTRACE_SEIZE waits for the exec. So the reader, while it waits for the holder, takes note of the dead.
 
+use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::core::{REGISTERS, Thread};
-use super::procdir::ProcDir;
-use super::system::ptrace::{self, Answer, Regset};
+use super::{Held, STOP_MAX};
+use crate::collect::core::{Machine, Thread};
+use crate::collect::procdir::{ProcDir, has_ended};
+use crate::collect::system::ptrace::{self, Answer, Regset};
+use crate::guard::Guard;
 
 /// Threads that are stopped; a process with more is read with the others running, and says so.
 const THREADS_MAX: usize = 16_384;
-
-/// How long to wait for threads to stop; one in an uninterruptible wait does not.
-const STOP_MAX: Duration = Duration::from_millis(500);
 
 /// Threads are born while we stop their siblings; after this many looks all are there.
 const ROUNDS: usize = 8;
@@ -28,9 +32,15 @@ const ROUNDS: usize = 8;
 /// threads that we hold); then only the end of the whole collector lets the process go.
 const LATE_MAX: Duration = Duration::from_secs(2);
 
+/// How much later the guard ends us: for when nothing of us runs any more.
+const GUARD_AFTER: Duration = Duration::from_secs(1);
+
+/// How often the reader looks for dead threads while the holder stops the others.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A process that is held; let go when dropped, and at the latest when its time is over.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(super) struct Traced {
     /// Closed, it asks the holder to let go.
     hold: Option<Sender<()>>,
     released: Receiver<Held>,
@@ -42,52 +52,52 @@ pub(super) struct Stop {
     pub(super) pending: Vec<u32>,
     /// Threads that could not be stopped, and why.
     pub(super) refused: Vec<(u32, String)>,
+    /// Whether a thread may not be traced by us.
+    pub(super) denied: bool,
     /// When the holder lets go by itself.
     pub(super) until: Instant,
 }
 
-/// How it was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
-    /// From the first stop to the last release.
-    pub(super) time: Duration,
-    /// Threads that had not stopped even then.
-    pub(super) lingering: Vec<u32>,
-}
-
-impl Stop {
+impl Traced {
     /// Stops the threads of the process, as far as the kernel lets us, and holds them for `pause` at most.
-    pub(super) fn all(dir: &ProcDir, pause: Duration) -> Self {
+    pub(super) fn all(dir: &ProcDir, pause: Duration, guard: Option<Arc<Guard>>) -> Self {
         let since = Instant::now();
         let (hold, asked) = channel();
         let (answer, answered) = channel();
         let (end, released) = channel();
+        let seized = Arc::new(Mutex::default());
+        let shown = Arc::clone(&seized);
         let started = dir.try_clone().and_then(|dir| {
             let holder = move || {
-                let mut holder = Holder::default();
+                let watched = guard.filter(|guard| guard.trace(STOP_MAX + pause + GUARD_AFTER).is_ok());
+                let mut holder = Holder { seized, ..Holder::default() };
                 holder.stop(&dir, since + STOP_MAX);
                 let threads = holder.threads(dir.id().pid);
-                let Holder { stopped, pending, refused } = &holder;
+                let Holder { stopped, pending, refused, denied, .. } = &holder;
                 let until = Instant::now() + pause;
                 // Nobody may listen any more: then it is time to let go.
-                drop(answer.send((stopped.len(), threads, pending.clone(), refused.clone(), until)));
+                let lists = (threads, pending.clone(), refused.clone());
+                drop(answer.send((stopped.len(), lists, *denied, until)));
                 match asked.recv_timeout(pause) {
                     Ok(()) | Err(_) => holder.release(),
+                }
+                if let Some(Err(failure)) = watched.map(|guard| guard.traced()) {
+                    tracing::warn!("{failure}; it has ended");
                 }
                 drop(end.send(Held { time: since.elapsed(), lingering: holder.pending }));
             };
             thread::Builder::new().name("holder".to_owned()).spawn(holder)
         });
-        let none = |why: String| (0, Vec::new(), Vec::new(), vec![(dir.id().pid, why)], since);
-        let (stopped, threads, pending, refused, until) = match started {
+        let none = |why: String| (0, (Vec::new(), Vec::new(), vec![(dir.id().pid, why)]), false, since);
+        let (stopped, (threads, pending, refused), denied, until) = match started {
             Err(error) => none(format!("start a thread to hold it: {error}")),
-            Ok(_) => match answered.recv_timeout(STOP_MAX + LATE_MAX) {
+            Ok(_) => match await_answer(&answered, &shown) {
                 Ok(answer) => answer,
                 Err(RecvTimeoutError::Timeout) => end_collector(),
                 Err(RecvTimeoutError::Disconnected) => none("its holder failed".to_owned()),
             },
         };
-        Self { hold: Some(hold), released, stopped, threads, pending, refused, until }
+        Self { hold: Some(hold), released, stopped, threads, pending, refused, denied, until }
     }
 
     /// How many threads were stopped.
@@ -108,9 +118,28 @@ impl Stop {
     }
 }
 
-impl Drop for Stop {
+impl Drop for Traced {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+/// The holder's answer; until it comes, note is taken of those of `seized` that have died.
+fn await_answer<T>(answered: &Receiver<T>, seized: &Mutex<Vec<u32>>) -> Result<T, RecvTimeoutError> {
+    let late = Instant::now() + STOP_MAX + LATE_MAX;
+    let mut before = 0;
+    loop {
+        match answered.recv_timeout(LOOK) {
+            Err(RecvTimeoutError::Timeout) if Instant::now() < late => {
+                let mut seized = seized.lock().unwrap_or_else(PoisonError::into_inner);
+                // No step forward since the last look: the holder waits for something.
+                if seized.len() == before {
+                    seized.retain(|tid| !ptrace::note_end(*tid));
+                }
+                before = seized.len();
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -129,18 +158,28 @@ struct Holder {
     /// Seized, but not stopped yet.
     pending: Vec<u32>,
     refused: Vec<(u32, String)>,
+    /// All of these.
+    known: HashSet<u32>,
+    /// Those of these that were seized, for the reader.
+    seized: Arc<Mutex<Vec<u32>>>,
+    /// Whether one may not be traced by us.
+    denied: bool,
 }
 
 impl Holder {
     fn stop(&mut self, dir: &ProcDir, deadline: Instant) {
         for _ in 0..ROUNDS {
             let Ok((tids, _)) = dir.numbers("task", THREADS_MAX) else { break };
-            let new: Vec<u32> = tids.into_iter().filter(|tid| !self.knows(*tid)).collect();
+            let new: Vec<u32> = tids.into_iter().filter(|tid| self.known.insert(*tid)).collect();
             if new.is_empty() {
                 break;
             }
             for tid in new {
-                self.seize(dir, tid, deadline);
+                if Instant::now() < deadline {
+                    self.seize(dir, tid, deadline);
+                } else {
+                    self.refused.push((tid, "there was no time to stop it".to_owned()));
+                }
             }
             self.wait(deadline);
         }
@@ -152,7 +191,7 @@ impl Holder {
             let read = |set| ptrace::registers(*tid, set);
             let (mut registers, mut float) = (Vec::new(), Vec::new());
             match read(Regset::General) {
-                Ok(bytes) if bytes.len() == REGISTERS => {
+                Ok(bytes) if bytes.len() == Machine::OURS.registers() => {
                     registers = bytes;
                     float = read(Regset::Float).unwrap_or_default();
                 }
@@ -162,7 +201,7 @@ impl Holder {
             let signal = ptrace::signal_information(*tid).map(Vec::from).unwrap_or_default();
             threads.push(Thread { tid: *tid, registers, float, signal });
         }
-        let known: Vec<u32> = threads.iter().map(|thread| thread.tid).collect();
+        let known: HashSet<u32> = threads.iter().map(|thread| thread.tid).collect();
         let others = self.refused.iter().map(|(tid, _)| *tid).chain(self.pending.iter().copied());
         threads
             .extend(others.filter(|tid| !known.contains(tid)).map(|tid| Thread { tid, ..Thread::default() }));
@@ -179,26 +218,26 @@ impl Holder {
         }
     }
 
-    fn knows(&self, tid: u32) -> bool {
-        self.stopped.iter().any(|(known, _)| *known == tid)
-            || self.pending.contains(&tid)
-            || self.refused.iter().any(|(known, _)| *known == tid)
-    }
-
     fn seize(&mut self, dir: &ProcDir, tid: u32, deadline: Instant) {
-        match ptrace::seize_and_interrupt(tid) {
-            // A number is not an identity: it is a thread of this process only if the pinned directory has it now.
-            Ok(()) if dir.path(&format!("task/{tid}")).is_ok() => self.pending.push(tid),
-            Ok(()) => {
-                self.pending.push(tid);
-                self.wait(deadline);
-                if let Some(at) = self.stopped.iter().position(|(stopped, _)| *stopped == tid) {
-                    let (tid, signal) = self.stopped.swap_remove(at);
-                    drop(ptrace::release(tid, signal));
-                }
-                self.refused.push((tid, "it ended".to_owned()));
+        if let Err(error) = ptrace::seize_and_interrupt(tid) {
+            // One that is about to end is refused as well.
+            if dir.thread(tid).is_ok_and(|stat| !has_ended(stat.state)) {
+                self.denied |= error.raw_os_error() == Some(libc::EPERM);
+                self.refused.push((tid, format!("stop: {error}")));
             }
-            Err(error) => self.refused.push((tid, format!("stop: {error}"))),
+            return;
+        }
+        self.seized.lock().unwrap_or_else(PoisonError::into_inner).push(tid);
+        self.pending.push(tid);
+        // A number is not an identity: it is a thread of this process only if the pinned directory has it now.
+        if dir.path(&format!("task/{tid}")).is_err() {
+            self.wait(deadline);
+            if let Some(at) = self.stopped.iter().position(|(stopped, _)| *stopped == tid) {
+                let (tid, signal) = self.stopped.swap_remove(at);
+                drop(ptrace::release(tid, signal));
+            }
+            // If it has not stopped yet, the kernel lets it go.
+            self.pending.retain(|pending| *pending != tid);
         }
     }
 
@@ -215,12 +254,13 @@ impl Holder {
             match ptrace::poll(tid) {
                 Ok(Answer::Stopped(signal)) => self.stopped.push((tid, signal)),
                 Ok(Answer::Running) => self.pending.push(tid),
-                Ok(Answer::Ended) | Err(_) => self.refused.push((tid, "it ended".to_owned())),
+                // It ended, and so is no thread of the process any more.
+                Ok(Answer::Ended) | Err(_) => {}
             }
         }
     }
 }
 
 #[cfg(test)]
-#[path = "freeze_test.rs"]
+#[path = "traced_test.rs"]
 mod tests;
