@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use super::attempts::Miss;
+use super::attempts::{Miss, read_bounded};
 use crate::netlink::{Message, messages};
 
 /// The kernel fills at most 32 KiB of a datagram.
@@ -20,11 +20,16 @@ const DATAGRAM: usize = 64 << 10;
 /// The kernel answers at once; a lock of its own that somebody holds is the only thing to wait for.
 const PATIENCE_S: i64 = 2;
 
+/// `/proc/modules` of a kernel with thousands of them.
+const MODULES_MAX: u64 = 4 << 20;
+
 /// The kernel's netlink doors of one network namespace. A socket stays in the namespace in which it was made.
 #[derive(Debug)]
 pub(super) struct Doors {
     pub(super) diag: OwnedFd,
     pub(super) route: OwnedFd,
+    /// Not every kernel has a packet filter; why there is none, in words.
+    pub(super) filter: Result<OwnedFd, String>,
 }
 
 /// What a dump gave.
@@ -52,7 +57,23 @@ pub(super) fn here() -> io::Result<Doors> {
         setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(PATIENCE_S))?;
         Ok(socket)
     };
-    Ok(Doors { diag: open(SockProtocol::NetlinkSockDiag)?, route: open(SockProtocol::NetlinkRoute)? })
+    Ok(Doors {
+        diag: open(SockProtocol::NetlinkSockDiag)?,
+        route: open(SockProtocol::NetlinkRoute)?,
+        filter: if has_filter() {
+            open(SockProtocol::NetlinkNetFilter).map_err(|error| error.to_string())
+        } else {
+            Err("nf_tables is not loaded, and asking would load it".to_owned())
+        },
+    })
+}
+
+/// Whether the kernel has nf_tables already: to ask for its rules would load the module. A kernel without any module has
+/// what it has.
+fn has_filter() -> bool {
+    let Ok(file) = std::fs::File::open("/proc/modules") else { return true };
+    let (text, _) = read_bounded(file, MODULES_MAX).unwrap_or_default();
+    text.is_empty() || text.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"nf_tables "))
 }
 
 /// Asks for a dump, of which at most `most` bytes are taken.

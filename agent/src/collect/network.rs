@@ -1,18 +1,19 @@
-//! Sockets with their owners and who is at their other end, queues, interfaces, routes, rules and neighbours, of each
+//! Sockets with their owners and who is at their other end, queues, interfaces, routes, rules, neighbours and the packet filter, of each
 //! network namespace that somebody in view lives in, and of the agent's own.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::Context;
 use super::around::View;
 use super::attempts::{Attempts, Found, Miss};
-use super::netlink::dump;
+use super::netlink::{Doors, Dump, dump};
 use super::sockets::{LIST_MAX, Socket, of_text};
 use crate::bundle::Name;
 use crate::bundle::writer::Error;
-use crate::netlink::route::KINDS;
+use crate::netlink::{nftables, route};
 use crate::plan::around::{Around, Holder, Object};
 use crate::text::Bytes;
 
@@ -43,6 +44,9 @@ const TEXTS: &[&str] = &[
     "ptype",
 ];
 
+/// Bytes of one answer.
+const MOST: usize = 16 << 20;
+
 /// Somebody who has a socket open.
 #[derive(Debug, Serialize)]
 struct Owner<'a> {
@@ -69,12 +73,12 @@ struct Row<'a> {
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let look = std::mem::take(&mut context.look);
-    let each = TEXTS.len().saturating_add(KINDS.len() * 2);
+    let each = TEXTS.len().saturating_add((route::KINDS.len() + nftables::KINDS.len()) * 2);
     attempts.expect(look.namespaces.len().saturating_mul(each).saturating_add(1));
     let mut unlisted: Vec<(u32, Socket)> = Vec::new();
     for (namespace, view) in &look.namespaces {
         texts(*namespace, view, &mut unlisted, attempts)?;
-        routes(*namespace, view, attempts)?;
+        answers(*namespace, view, attempts)?;
         for (name, became) in &view.sockets.lists {
             if let Err(miss) = became {
                 attempts.miss(format!("net:[{namespace}] {name} by netlink"), miss.clone())?;
@@ -124,24 +128,42 @@ fn texts(
     Ok(())
 }
 
-/// Interfaces, addresses, routes, rules and neighbours: the kernel's answer as it is, and as JSON.
-fn routes(namespace: u32, view: &View, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+/// Interfaces, addresses, routes, rules and neighbours, and the packet filter: the kernel's answer as it is, and as JSON.
+fn answers(namespace: u32, view: &View, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    for kind in route::KINDS {
+        let ask = |doors: &Doors, deadline| dump(&doors.route, &kind.request(), MOST, deadline);
+        answer(namespace, view, kind.name, &ask, &|bytes| Found::json(&kind.rows(bytes)), attempts)?;
+    }
+    for kind in nftables::KINDS {
+        let ask = |doors: &Doors, deadline| {
+            let door = doors.filter.as_ref().map_err(Miss::refused)?;
+            dump(door, &kind.request(), MOST, deadline)
+        };
+        answer(namespace, view, kind.name, &ask, &|bytes| Found::json(&kind.rows(bytes)), attempts)?;
+    }
+    Ok(())
+}
+
+fn answer(
+    namespace: u32,
+    view: &View,
+    what: &str,
+    ask: &dyn Fn(&Doors, Instant) -> Result<Dump, Miss>,
+    json: &dyn Fn(&[u8]) -> Result<Found<'static>, Miss>,
+    attempts: &mut Attempts<'_>,
+) -> Result<(), Error> {
     let label = namespace.to_string();
-    for kind in KINDS {
-        let mut rows = None;
-        let subject = format!("net:[{namespace}] {}", kind.name);
-        let raw = Name::data(&["network", &label, &format!("{}.netlink", kind.name)]);
-        attempts.take(subject.clone(), &raw, |room| {
-            let doors = view.doors.as_ref().map_err(Miss::refused)?;
-            let most = usize::try_from(LIST_MAX).unwrap_or(usize::MAX);
-            let answer = dump(&doors.route, &kind.request(), most, room.deadline)?;
-            rows = Some(kind.rows(&answer.bytes));
-            Ok(Found::bytes(answer.bytes).lacking(answer.lack))
-        })?;
-        if let Some(rows) = rows {
-            let name = Name::data(&["network", &label, &format!("{}.json", kind.name)]);
-            attempts.take(format!("{subject} as JSON"), &name, |_| Found::json(&rows))?;
-        }
+    let subject = format!("net:[{namespace}] {what}");
+    let mut readable = None;
+    let raw = Name::data(&["network", &label, &format!("{what}.netlink")]);
+    attempts.take(subject.clone(), &raw, |room| {
+        let answer = ask(view.doors.as_ref().map_err(Miss::refused)?, room.deadline)?;
+        readable = Some(json(&answer.bytes)?);
+        Ok(Found::bytes(answer.bytes).lacking(answer.lack))
+    })?;
+    if let Some(found) = readable {
+        let name = Name::data(&["network", &label, &format!("{what}.json")]);
+        attempts.take(format!("{subject} as JSON"), &name, |_| Ok(found))?;
     }
     Ok(())
 }

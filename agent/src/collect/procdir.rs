@@ -25,7 +25,7 @@ use crate::proc::Stat;
 
 /// `stat` is one line; the name in it has at most 64 bytes.
 const STAT_MAX: usize = 4096;
-const THREAD_MAX: u64 = 4096;
+const STAT_TEXT: u64 = 4096;
 
 /// Threads that are looked at for one that lives, where the leader does not.
 const THREADS_MAX: usize = 16_384;
@@ -112,7 +112,7 @@ impl ProcDir {
 
     /// The attributes of what a magic link (`exe`, `fd/3`) leads to.
     pub(super) fn behind(&self, name: &str) -> io::Result<Attributes> {
-        statx_behind(&self.fd, &CString::new(&*self.below(name))?)
+        statx_behind(&self.fd, &CString::new(name)?)
     }
 
     /// Whether it is still that process. After an exit the answer is `gone`. A leader that has ended meanwhile is no
@@ -157,8 +157,7 @@ impl ProcDir {
 
     /// A namespace (`ns/net`), opened to be entered: these links lead nowhere else.
     pub(super) fn namespace(&self, name: &str) -> io::Result<OwnedFd> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        Ok(self.ask(&format!("ns/{name}"), |name| openat(&self.fd, name, flags, Mode::empty()))?)
+        Ok(openat(&self.fd, &*format!("ns/{name}"), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
     }
 
     /// A text, at most `max` bytes of it.
@@ -194,7 +193,7 @@ impl ProcDir {
 
     /// The `stat` of one of its threads.
     pub(super) fn thread(&self, tid: u32) -> Result<Stat, Miss> {
-        let (text, _) = self.text(&format!("task/{tid}/stat"), THREAD_MAX)?;
+        let (text, _) = self.text(&format!("task/{tid}/stat"), STAT_TEXT)?;
         Stat::parse(&text).map_err(|error| Miss::refused(error.to_string()))
     }
 

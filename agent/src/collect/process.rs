@@ -9,9 +9,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::Context;
-use super::attempts::{Attempts, Gathered, Miss, Piece};
+use super::attempts::{Attempts, Gathered, Miss, Piece, json};
 use super::descriptors::{descriptors, links};
-use super::freeze::{Smear, TaskList};
+use super::freeze::TaskList;
 use super::pinned::Pinned;
 use super::procdir::ProcDir;
 use super::state::state;
@@ -56,7 +56,7 @@ const MORE_TEXTS: &[(&str, u64)] = &[
     ("attr/current", 4 << 10),
 ];
 
-/// Beside the texts: links, descriptors; state, threads, smear.
+/// Beside the texts: descriptors, links; state, threads, smear.
 const JSON: usize = 2;
 const MORE_JSON: usize = 3;
 
@@ -76,22 +76,15 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     attempts.expect(scope.iter().map(count).sum());
     // Those that matter most come first, one by one and whole; the many are read ahead.
     let (few, many) = scope.split_at(scope.iter().position(|one| !one.all_state).unwrap_or(scope.len()));
-    let means = Means { pinned: &context.pinned, around: &context.look.around };
+    let sight = Sight { pinned: &context.pinned, around: &context.look.around };
     for one in few {
-        process(means, one, attempts)?;
+        process(sight, one, attempts)?;
     }
-    read_ahead(means, many, attempts)
+    read_ahead(sight, many, attempts)
 }
 
-/// What reading needs, by whichever thread.
-#[derive(Clone, Copy)]
-struct Means<'a> {
-    pinned: &'a Pinned,
-    around: &'a Around,
-}
-
-fn process(means: Means<'_>, one: &InScope, attempts: &mut Attempts<'_>) -> Result<(), Error> {
-    let mut subject = Subject::open(means, one);
+fn process(sight: Sight<'_>, one: &InScope, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+    let mut subject = Subject::open(sight, one);
     while let Some(piece) = subject.piece(attempts.late(), u64::MAX) {
         match piece {
             Next::Piece(piece) => attempts.put(piece)?,
@@ -103,7 +96,7 @@ fn process(means: Means<'_>, one: &InScope, attempts: &mut Attempts<'_>) -> Resu
 }
 
 /// Some threads read, this one writes. What is too long to wait is read again, by this one.
-fn read_ahead(means: Means<'_>, many: &[InScope], attempts: &mut Attempts<'_>) -> Result<(), Error> {
+fn read_ahead(sight: Sight<'_>, many: &[InScope], attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let next = AtomicUsize::new(0);
     let deadline = attempts.room().deadline;
     thread::scope(|scope| {
@@ -112,7 +105,7 @@ fn read_ahead(means: Means<'_>, many: &[InScope], attempts: &mut Attempts<'_>) -
             let (tell, next) = (tell.clone(), &next);
             let read = move || {
                 while let Some(one) = many.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let mut subject = Subject::open(means, one);
+                    let mut subject = Subject::open(sight, one);
                     let late = || Instant::now() >= deadline;
                     let pieces: Vec<Next> =
                         std::iter::from_fn(|| subject.piece(late(), AHEAD_TEXT)).collect();
@@ -127,7 +120,7 @@ fn read_ahead(means: Means<'_>, many: &[InScope], attempts: &mut Attempts<'_>) -
         drop(tell);
         for (one, pieces) in hear {
             if pieces.iter().any(|piece| matches!(piece, Next::TooLong)) {
-                process(means, one, attempts)?;
+                process(sight, one, attempts)?;
                 continue;
             }
             for piece in pieces {
@@ -150,28 +143,36 @@ enum Next {
     TooLong,
 }
 
+/// What reading a process needs.
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    pinned: &'a Pinned,
+    around: &'a Around,
+}
+
 /// One process that is being read, piece by piece.
 struct Subject<'a> {
-    means: Means<'a>,
+    sight: Sight<'a>,
     one: &'a InScope,
     short: String,
     dir: Result<Arc<ProcDir>, Option<Miss>>,
+    /// Its threads when reading began.
     before: Option<TaskList>,
     at: usize,
 }
 
 impl<'a> Subject<'a> {
-    fn open(means: Means<'a>, one: &'a InScope) -> Self {
-        let miss = if one.state {
-            match means.pinned.get(one.id) {
+    fn open(sight: Sight<'a>, one: &'a InScope) -> Self {
+        let dir = if one.state {
+            match sight.pinned.get(one.id) {
                 Ok(dir) if dir.is_agent() => Err(Miss::refused("it is a process of the agent itself")),
                 other => other,
             }
         } else {
             Err(Miss::new(Outcome::Gone, "it had exited; its record is in process/tree.json"))
         };
-        let before = miss.as_ref().ok().filter(|_| one.all_state).map(|dir| TaskList::at(dir));
-        Self { means, one, short: one.id.short(), dir: miss.map_err(Some), before, at: 0 }
+        let before = dir.as_ref().ok().filter(|_| one.all_state).map(|dir| TaskList::at(dir));
+        Self { sight, one, short: one.id.short(), dir: dir.map_err(Some), before, at: 0 }
     }
 
     /// The next piece; none after the last.
@@ -194,7 +195,7 @@ impl<'a> Subject<'a> {
             let cut = *max > longest && piece.found.as_ref().is_ok_and(|(_, lack)| lack.is_some());
             return Some(if cut { Next::TooLong } else { Next::Piece(piece) });
         }
-        let around = self.means.around;
+        let around = self.sight.around;
         let number = at.checked_sub(TEXTS.len().saturating_add(more.len()))?;
         let (name, find): (&str, &dyn Fn() -> Result<Gathered, Miss>) = match number {
             0 => ("ns", &|| links(dir)),
@@ -204,7 +205,7 @@ impl<'a> Subject<'a> {
             }
             3 if self.one.all_state => ("state", &|| state(dir)),
             4 if self.one.all_state => ("threads", &|| threads(dir)),
-            5 if self.one.all_state => ("smear", &|| smear(self.before.as_ref(), dir)),
+            5 if self.one.all_state => ("smear", &|| self.smear(dir)),
             2 | 3 => return self.piece(late, longest),
             _ => return None,
         };
@@ -214,6 +215,16 @@ impl<'a> Subject<'a> {
             dir.is_there()?;
             found
         })))
+    }
+
+    /// What has changed since reading began.
+    fn smear(&self, dir: &ProcDir) -> Result<Gathered, Miss> {
+        let Some(before) = &self.before else {
+            return Err(Miss::refused("its threads were not listed before"));
+        };
+        let smear = before.until_now(dir);
+        let said = || Miss::new(Outcome::Ok, smear.said());
+        Ok((json(&smear)?, smear.lack().or_else(|| Some(said()))))
     }
 
     fn artifact(&self, name: &str) -> Name {
@@ -231,15 +242,6 @@ fn read(dir: &ProcDir, text: &str, max: u64) -> Result<Gathered, Miss> {
         dir.check()?;
     }
     found.map_err(|miss| dir.missed(miss))
-}
-
-/// What changed while all this was read.
-fn smear(before: Option<&TaskList>, dir: &ProcDir) -> Result<Gathered, Miss> {
-    let smear = before.map(|before| before.until_now(dir));
-    let lack = smear.as_ref().and_then(Smear::lack);
-    let json = serde_json::to_vec_pretty(&smear)
-        .map_err(|error| Miss::refused(format!("write as JSON: {error}")))?;
-    Ok((json, lack))
 }
 
 fn made(subject: String, name: Name, late: bool, find: impl FnOnce() -> Result<Gathered, Miss>) -> Piece {

@@ -25,38 +25,24 @@ const LARGEST: u64 = 64 << 10;
 /// process that ends while we look is left out.
 pub fn scan(proc_root: &Path, boot: BootId) -> (Vec<Event>, Vec<String>) {
     let mut refused = Vec::new();
-    let found = stats(proc_root, &mut refused);
-    let starts: HashMap<u32, u64> = found.iter().map(|stat| (stat.pid, stat.start)).collect();
-    let running = |part: &[Stat]| {
-        let mut refused = Vec::new();
-        let events: Vec<Event> = part
-            .iter()
-            .filter_map(|stat| {
-                // A parent is older than its child: a younger one has got the pid since.
-                let start = starts.get(&stat.ppid).filter(|&&start| start <= stat.start);
-                let parent = start.map(|&start| ProcessId { boot, pid: stat.ppid, start });
-                let image = living(proc_root, stat, parent, &mut refused)?;
-                let process = ProcessId { boot, pid: stat.pid, start: stat.start };
-                let action = Action::Running(Box::new(image));
-                Some(Event { time: Timestamp::now(), source: Source::Scan, process, action })
-            })
-            .collect();
-        (events, refused)
-    };
-    // Two, as the kernel's work is most of it; the other processors are the host's.
-    let (older, newer) = found.split_at(found.len() / 2);
-    let (first, second) = thread::scope(|scope| {
-        let other = scope.spawn(|| running(newer));
-        (running(older), other.join().unwrap_or_default())
-    });
-    let (mut events, unread) = first;
-    events.extend(second.0);
-    refused.extend(unread.into_iter().chain(second.1));
+    let found = processes(proc_root, &mut refused);
+    let starts: HashMap<u32, u64> = found.iter().map(|(stat, _)| (stat.pid, stat.start)).collect();
+    let events = found
+        .into_iter()
+        .map(|(stat, mut image)| {
+            // A parent is older than its child: a younger one has got the pid since.
+            let start = starts.get(&stat.ppid).filter(|&&start| start <= stat.start);
+            image.parent = start.map(|&start| ProcessId { boot, pid: stat.ppid, start });
+            let process = ProcessId { boot, pid: stat.pid, start: stat.start };
+            let action = Action::Running(Box::new(image));
+            Event { time: Timestamp::now(), source: Source::Scan, process, action }
+        })
+        .collect();
     (events, refused)
 }
 
-/// What lives, the oldest first.
-fn stats(proc_root: &Path, refused: &mut Vec<String>) -> Vec<Stat> {
+/// What lives, the oldest first; without parents.
+fn processes(proc_root: &Path, refused: &mut Vec<String>) -> Vec<(Stat, Image)> {
     let entries = match fs::read_dir(proc_root) {
         Ok(entries) => entries,
         Err(error) => {
@@ -64,45 +50,48 @@ fn stats(proc_root: &Path, refused: &mut Vec<String>) -> Vec<Stat> {
             return Vec::new();
         }
     };
-    let mut stats = Vec::new();
-    for folder in entries.flatten().map(|entry| entry.path()).filter(|path| is_process(path)) {
-        match stat(&folder) {
-            Ok(stat) => stats.push(stat),
+    let folders: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| is_process(path)).collect();
+    // Two threads, as the kernel's work is most of it; the other processors are the host's.
+    let (some, others) = folders.split_at(folders.len() / 2);
+    let (first, second) = thread::scope(|scope| {
+        let other = scope.spawn(|| read_all(others));
+        (read_all(some), other.join().unwrap_or_default())
+    });
+    let (mut found, unread) = first;
+    found.extend(second.0);
+    refused.extend(unread.into_iter().chain(second.1));
+    found.sort_unstable_by_key(|(stat, _)| (stat.start, stat.pid));
+    found
+}
+
+/// What lives of these, and what could not be read, in words.
+fn read_all(folders: &[PathBuf]) -> (Vec<(Stat, Image)>, Vec<String>) {
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
+    for folder in folders {
+        let mut refuse = |error: io::Error| refused.push(format!("{}: {error}", folder.display()));
+        match process(folder, &mut refuse) {
+            Ok(one) => found.push(one),
             Err(error) if is_gone(&error) => {}
-            Err(error) => refused.push(format!("{}: {error}", folder.join("stat").display())),
+            Err(error) => refuse(error),
         }
     }
-    stats.sort_unstable_by_key(|stat| (stat.start, stat.pid));
-    stats
+    (found, refused)
 }
 
-fn stat(folder: &Path) -> io::Result<Stat> {
-    Stat::parse(&read(&folder.join("stat"))?).map_err(io::Error::other)
-}
-
-/// What a process runs; nothing of one that has ended, whoever has its pid now.
-fn living(
-    proc_root: &Path,
-    known: &Stat,
-    parent: Option<ProcessId>,
-    refused: &mut Vec<String>,
-) -> Option<Image> {
-    let folder = proc_root.join(known.pid.to_string());
-    let look = || {
-        let pinned = Pinned::open(&folder)?;
-        if stat(&pinned.path)?.start != known.start {
-            return Err(io::ErrorKind::NotFound.into());
+/// One process, with what cannot be read of it said by `refuse`.
+fn process(folder: &Path, refuse: &mut dyn FnMut(io::Error)) -> io::Result<(Stat, Image)> {
+    let pinned = Pinned::open(folder)?;
+    let stat = Stat::parse(&read(&pinned.path.join("stat"))?).map_err(io::Error::other)?;
+    let image = match image(&pinned.path, &stat) {
+        Err(error) if !is_gone(&error) => {
+            let name = stat.comm.clone();
+            refuse(error);
+            Image { name, ..Image::default() }
         }
-        image(&pinned.path, known, parent)
+        outcome => outcome?,
     };
-    match look() {
-        Ok(image) => Some(image),
-        Err(error) if is_gone(&error) => None,
-        Err(error) => {
-            refused.push(format!("{}: {error}", folder.display()));
-            Some(Image { parent, name: known.comm.clone(), ..Image::default() })
-        }
-    }
+    Ok((stat, image))
 }
 
 /// A process's directory, opened once: what is read below it is of one process, whoever gets its pid meanwhile.
@@ -120,7 +109,7 @@ impl Pinned {
     }
 }
 
-fn image(folder: &Path, stat: &Stat, parent: Option<ProcessId>) -> io::Result<Image> {
+fn image(folder: &Path, stat: &Stat) -> io::Result<Image> {
     let status = Status::parse(&read(&folder.join("status"))?).map_err(io::Error::other)?;
     let args = nul_separated(&read(&folder.join("cmdline"))?, ARGS_BYTES);
     let [real_uid, uid, ..] = status.uids;
@@ -133,7 +122,7 @@ fn image(folder: &Path, stat: &Stat, parent: Option<ProcessId>) -> io::Result<Im
         if gone { link.0.strip_suffix(b" (deleted)").map_or(link.clone(), Bytes::from) } else { link };
     let login_uid = read(&folder.join("loginuid")).ok().and_then(|text| number(&text));
     Ok(Image {
-        parent,
+        parent: None,
         name: stat.comm.clone(),
         executable,
         filename: Bytes::default(),

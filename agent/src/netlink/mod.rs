@@ -2,6 +2,7 @@
 
 pub mod diag;
 mod message;
+pub mod nftables;
 pub mod route;
 
 pub use message::{Attributes, Message, Messages, attributes, dump, messages};
