@@ -79,7 +79,8 @@ const PYTHON: &str = "/usr/bin/python3";
 const BPF_LINKER: &str = "0.10.1";
 
 /// What pip installs: for what, and the sign by which it is known to be there already.
-const PIP: [(For, &str, fn() -> bool); 4] = [
+type Pip = (For, &'static str, fn() -> bool);
+const PIP: &[Pip] = &[
     (For::Judges, "bagit==1.9.0", || has_python("bagit.py")),
     (For::Ram, "volatility3==2.28.2", || has_python("vol")),
     (For::Peers, "varc==1.0.9", has_varc),
