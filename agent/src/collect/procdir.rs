@@ -112,7 +112,7 @@ impl ProcDir {
 
     /// The attributes of what a magic link (`exe`, `fd/3`) leads to.
     pub(super) fn behind(&self, name: &str) -> io::Result<Attributes> {
-        statx_behind(&self.fd, &CString::new(name)?)
+        statx_behind(&self.fd, &CString::new(&*self.below(name))?)
     }
 
     /// Whether it is still that process. After an exit the answer is `gone`. A leader that has ended meanwhile is no
@@ -157,7 +157,8 @@ impl ProcDir {
 
     /// A namespace (`ns/net`), opened to be entered: these links lead nowhere else.
     pub(super) fn namespace(&self, name: &str) -> io::Result<OwnedFd> {
-        Ok(openat(&self.fd, &*format!("ns/{name}"), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        Ok(self.ask(&format!("ns/{name}"), |name| openat(&self.fd, name, flags, Mode::empty()))?)
     }
 
     /// A text, at most `max` bytes of it.

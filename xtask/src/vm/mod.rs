@@ -11,6 +11,7 @@ mod ram;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -22,6 +23,8 @@ use crate::setup::{self, For};
 use crate::{binaries, command as commands};
 
 const ORDINARY: &str = "6.1";
+/// No boot takes longer.
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Boots all kernels and has the RAM of one of them taken; or boots the one that was asked for, or the ordinary one.
 pub fn run(all: bool, kernel: Option<&str>) -> Result<()> {
@@ -66,8 +69,9 @@ fn chosen(all: bool, kernel: Option<&str>) -> Result<Vec<Kernel>> {
 fn boot(kernel: &Kernel, initramfs: &Path) -> Result<()> {
     let image = kernel.package()?.image;
     println!("vm {}: {}", kernel.version, image.display());
-    let machine = Machine { image: &image, initramfs, memory: 1024, argument: "", disk: None };
-    qemu::boot(qemu::boot_command(&machine)).map(drop)
+    let machine =
+        Machine { image: &image, initramfs, memory: 1024, argument: "", disk: None, deadline: DEADLINE };
+    qemu::boot(&machine).map(drop)
 }
 
 /// /init, /afterimage, the folders they mount into and `more` files, as a gzip cpio.

@@ -13,8 +13,6 @@ use crate::command::{command, show};
 
 /// A machine that says nothing for this long hangs: even in emulation /init prints a line for every step.
 const SILENCE: Duration = Duration::from_secs(60);
-/// And no boot takes longer than this.
-const DEADLINE: Duration = Duration::from_secs(300);
 /// The last line of a good run, and only of a good one.
 const VERDICT: &str = "init: everything passed";
 const LONGEST_LINE: u64 = 64 * 1024;
@@ -29,11 +27,13 @@ pub struct Machine<'a> {
     pub argument: &'static str,
     /// A file that is its disk.
     pub disk: Option<&'a Path>,
+    /// It is given up after this time.
+    pub deadline: Duration,
 }
 
 /// The command that boots it.
-pub fn boot_command(machine: &Machine<'_>) -> Command {
-    let Machine { image, initramfs, memory, argument, disk } = machine;
+fn boot_command(machine: &Machine<'_>) -> Command {
+    let Machine { image, initramfs, memory, argument, disk, .. } = machine;
     let mut qemu = command("qemu-system-x86_64");
     // Nested KVM does not work with these kernels everywhere; the emulation does.
     qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-machine", "q35"])
@@ -51,7 +51,8 @@ pub fn boot_command(machine: &Machine<'_>) -> Command {
 }
 
 /// Boots, shows what the machine says, and fails unless its last word is the verdict; what it said.
-pub fn boot(mut qemu: Command) -> Result<Vec<String>> {
+pub fn boot(machine: &Machine<'_>) -> Result<Vec<String>> {
+    let mut qemu = boot_command(machine);
     let shown = show(&qemu);
     let mut child = qemu
         .stdin(Stdio::null())
@@ -59,7 +60,7 @@ pub fn boot(mut qemu: Command) -> Result<Vec<String>> {
         .spawn()
         .context("cannot start qemu-system-x86_64: `cargo xtask setup` installs it")?;
     let console = child.stdout.take().context("no console")?;
-    let verdict = watch(console, SILENCE, DEADLINE);
+    let verdict = watch(console, SILENCE, machine.deadline);
     end(&mut child)?;
     verdict.with_context(|| format!("to see it again: {shown}"))
 }

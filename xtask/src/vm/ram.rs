@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -20,6 +21,8 @@ const MODULES: [&str; 6] =
     ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk"];
 /// Sparse; a bundle is smaller than the memory, and the third has none of it.
 const DISK_BYTES: u64 = 1536 << 20;
+/// Three captures, two of them of all memory, on a busy machine.
+const DEADLINE: Duration = Duration::from_mins(15);
 /// Seconds for one plug-in of volatility3.
 const PATIENCE: &str = "300";
 
@@ -54,8 +57,9 @@ pub fn run(kernel: &Kernel, binaries: &Path) -> Result<()> {
         memory: MEMORY,
         argument: "ram",
         disk: Some(&disk),
+        deadline: DEADLINE,
     };
-    let said = qemu::boot(qemu::boot_command(&machine))?;
+    let said = qemu::boot(&machine)?;
     let banner = said.iter().find_map(|line| line.strip_prefix("init: banner: "));
     let banner = banner.context("the machine did not tell its banner")?;
     IMAGES.iter().try_for_each(|image| {
