@@ -107,6 +107,10 @@ fn run() -> Result<()> {
     for method in methods()? {
         let (template, ticker) = &mut template;
         step(&format!("collectors are killed while they hold by {method:?}"), || {
+            if matches!(method, Method::Cgroup(1, _)) {
+                // A cgroup of the unified hierarchy would be taken first.
+                fs::write("/sys/fs/cgroup/cgroup.procs", ticker.pid().to_string())?;
+            }
             let longest = frozen::killed(template, &method, ticker, KILLS)?;
             Ok(format!("{KILLS} of {KILLS} ran again, the last {longest:?} after the kill"))
         })?;

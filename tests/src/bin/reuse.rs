@@ -54,7 +54,7 @@ fn main() -> Result<()> {
         serial += 1;
         swaps += 1;
         // Lives of some milliseconds each: long enough to be opened, too short to be read whole.
-        thread::sleep(Duration::from_micros(state % 1000));
+        thread::sleep(Duration::from_micros(state % 1400));
     }
     for pid in pids {
         kill(pid, Signal::SIGKILL)?;
