@@ -81,11 +81,17 @@ fn what_the_policy_leaves_out_is_not_there_and_said() {
         let folder = bag.file(&holder.folder());
         ensure!(folder.join("status").exists() && folder.join("exe").exists());
         let secret = b"HOLDER_SECRET";
-        for entry in fs::read_dir(&folder)?.flatten() {
-            let bytes = fs::read(entry.path())?;
-            let found = bytes.windows(secret.len()).any(|part| part == secret);
-            // The script itself stands on the command line.
-            ensure!(!found, "{} has the environment", entry.path().display());
+        let mut folders = vec![folder.clone()];
+        while let Some(next) = folders.pop() {
+            for path in fs::read_dir(&next)?.flatten().map(|entry| entry.path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let bytes = fs::read(&path)?;
+                let found = bytes.windows(secret.len()).any(|part| part == secret);
+                ensure!(!found, "{} has the environment", path.display());
+            }
         }
         let capture = json(&bag, "capture.json")?;
         let short = format!("{}-{}", holder.seen.pid, holder.seen.start);
