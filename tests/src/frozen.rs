@@ -224,8 +224,9 @@ pub fn killed(template: &mut Template, method: &Method, ticker: &Ticker, times: 
 /// A collector stands still while it holds the target, which must run again all the same; after how long it did.
 pub fn stopped(template: &mut Template, method: &Method, ticker: &Ticker) -> Result<Duration> {
     for _ in 0..10 {
-        let begun = Instant::now();
         let Some(mut collector) = holding(template, method, ticker.pid())? else { continue };
+        // From when it was held, and not from when the collector was started, which reads other things first.
+        let begun = Instant::now();
         let time = await_release(method, ticker.pid(), begun);
         // By whatever it was held: for its registers it is traced too, and lets go only when the collector is ended.
         let runs = time.and_then(|_| await_release(&Method::Ptrace, ticker.pid(), begun));

@@ -100,12 +100,16 @@ impl Account {
         Ok(())
     }
 
-    /// The attempts whose subject is `<pid>-<start> <what>`, whatever the start.
+    /// The attempts whose subject is `<pid>-<start> <what>`, whatever the start; without those of the first look, which
+    /// come before all else and are made again.
     pub fn attempts(&self, pid: u32, what: &str) -> Vec<&Value> {
         let (begin, end) = (format!("{pid}-"), format!(" {what}"));
         let list = self.manifest["attempts"].as_array().into_iter().flatten();
         list.filter(|attempt| {
-            attempt["subject"].as_str().is_some_and(|text| text.starts_with(&begin) && text.ends_with(&end))
+            attempt["collection"] != "first"
+                && attempt["subject"]
+                    .as_str()
+                    .is_some_and(|text| text.starts_with(&begin) && text.ends_with(&end))
         })
         .collect()
     }

@@ -17,7 +17,7 @@ use super::attempts::{Attempts, Found, Miss};
 use super::symbols;
 use crate::bundle::writer::Error;
 use crate::bundle::{Name, Outcome};
-use crate::capture::job::Ram;
+use crate::capture::job::{BY_POLICY, Ram};
 use crate::thaw::boot_time;
 
 mod avml;
@@ -50,6 +50,10 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     let limits = &context.job.limits;
     if limits.ram == Ram::None {
         return attempts.miss(subject, Miss::refused("the configuration leaves it out (capture.ram)"));
+    }
+    // All processes' memory and environments are in it.
+    if !limits.omit.is_empty() {
+        return attempts.miss(subject, Miss::refused(BY_POLICY));
     }
     let proc = &context.job.places.proc;
     let machine = match Machine::look(proc) {

@@ -1,6 +1,6 @@
 use super::super::testing;
 use super::*;
-use crate::capture::job::Job;
+use crate::capture::job::{Job, Omit};
 use crate::plan::Step;
 use crate::plan::around::Around;
 use crate::trigger::Profile;
@@ -18,6 +18,17 @@ fn in_a_namespace_of_its_own_the_machine_is_refused_before_anything_is_opened() 
     assert_eq!(outcome, Outcome::Refused);
     assert!(detail.contains("namespace"), "{detail}");
     assert!(taken.attempts.len() == 1 && taken.members.is_empty(), "{:?}", taken.attempts);
+}
+
+#[test]
+fn a_policy_that_leaves_out_memory_leaves_out_that_of_the_machine() {
+    for omit in [Omit::Memory, Omit::Environment] {
+        let mut job = testing::job();
+        job.limits.omit = vec![omit];
+        let taken = image_within(job, Ram::Lime, 1 << 30, 0);
+        assert_eq!(taken.outcome("whole memory (kcore)"), (Outcome::Refused, BY_POLICY));
+        assert!(taken.members.is_empty());
+    }
 }
 
 #[test]
