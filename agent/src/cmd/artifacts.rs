@@ -58,7 +58,7 @@ fn list(group: Option<&str>, context: &Context) -> Result<Exit, Error> {
     let mut out = context.out();
     for one in definitions {
         let group = one.aliases.first().map(|alias| format!(" ({alias})")).unwrap_or_default();
-        writeln!(out, "{:<28} {:>3}  {}", format!("{}{group}", one.name), patterns(one), one.doc.trim())?;
+        writeln!(out, "{:<36} {:>3}  {}", format!("{}{group}", one.name), patterns(one), one.doc.trim())?;
     }
     out.flush()?;
     Ok(Exit::Done)

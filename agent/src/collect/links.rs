@@ -1,14 +1,12 @@
 //! Symbolic links that may be followed: those of root's own, in a directory that nobody else may write. Such are `/bin`,
 //! `/var/run` and `sites-enabled/x`; what an attacker without root has laid leads nowhere.
 
-use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
-use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::Mode;
+use nix::fcntl::readlinkat;
 
 use super::attempts::Miss;
-use super::system::{Attributes, statx};
+use super::system::Attributes;
 use super::walk::{Entry, Walker};
 use crate::text::escape;
 
@@ -50,19 +48,6 @@ impl Walker {
 
     fn root_entry(&self) -> Result<Entry, Miss> {
         self.find(b"/").map(|root| Entry { path: Vec::new(), ..root })
-    }
-
-    fn child(&self, folder: &Entry, name: &[u8]) -> Result<Entry, Miss> {
-        let path = [&folder.path, &b"/"[..], name].concat();
-        if self.is_barred(&path) {
-            return Err(Miss::refused("on a network, user-space or kernel file system"));
-        }
-        let name = CString::new(name).map_err(|_| Miss::refused("a NUL in the path"))?;
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = openat(&folder.fd, name.as_c_str(), flags, Mode::empty())
-            .map_err(|errno| Miss::at("look up", &errno.into()))?;
-        let attributes = statx(&fd, c"").map_err(|error| Miss::at("stat", &error))?;
-        Ok(Entry { path, fd, attributes })
     }
 }
 

@@ -123,7 +123,7 @@ impl<'a> Matching<'a> {
             if !is_wanted(name.to_bytes()) {
                 continue;
             }
-            let Some(entry) = self.walker.entry(folder, &name) else { continue };
+            let Ok(entry) = self.walker.child(folder, name.to_bytes()) else { continue };
             if !entry.attributes.is_link() {
                 visit(self, &entry, false);
             } else if let Some(target) = self.at(&entry.path) {

@@ -2,7 +2,7 @@
 //! may not answer or that is the kernel's own, never deeper or longer than said.
 
 use std::collections::HashSet;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -137,7 +137,7 @@ impl Walker {
             if !look(name.to_bytes(), kind) {
                 continue;
             }
-            let Some(entry) = self.entry(from, &name) else { continue };
+            let Ok(entry) = self.child(from, name.to_bytes()) else { continue };
             if visit(&entry) && entry.attributes.is_dir() {
                 match depth {
                     0 => self.lack(&entry.path, "too deep"),
@@ -153,17 +153,17 @@ impl Walker {
         self.stopped = false;
     }
 
-    pub(super) fn entry(&self, folder: &Entry, name: &CStr) -> Option<Entry> {
-        let mut path = folder.path.clone();
-        path.push(b'/');
-        path.extend_from_slice(name.to_bytes());
+    /// What stands below `folder` under this name; a link is not followed.
+    pub(super) fn child(&self, folder: &Entry, name: &[u8]) -> Result<Entry, Miss> {
+        let path = [&folder.path, &b"/"[..], name].concat();
         if self.is_barred(&path) {
-            return None;
+            return Err(Miss::refused("on a network, user-space or kernel file system"));
         }
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = openat(&folder.fd, name, flags, Mode::empty()).ok()?;
-        let attributes = statx(&fd, c"").ok()?;
-        Some(Entry { path, fd, attributes })
+        let fd = openat(&folder.fd, name, flags, Mode::empty())
+            .map_err(|errno| Miss::at("look up", &errno.into()))?;
+        let attributes = statx(&fd, c"").map_err(|error| Miss::at("stat", &error))?;
+        Ok(Entry { path, fd, attributes })
     }
 
     pub(super) fn names(&mut self, path: &OwnedFd) -> io::Result<Vec<(CString, Option<Type>)>> {
@@ -188,7 +188,7 @@ impl Walker {
         Ok(names)
     }
 
-    pub(super) fn is_barred(&self, path: &[u8]) -> bool {
+    fn is_barred(&self, path: &[u8]) -> bool {
         let mut ours = self.root.as_os_str().as_bytes().to_vec();
         while ours.last() == Some(&b'/') {
             ours.pop();

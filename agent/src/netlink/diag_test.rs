@@ -1,17 +1,10 @@
 use proptest::prelude::*;
 
+use super::super::message::testing::attribute;
 use super::*;
 
 fn kind(name: &str) -> Kind {
     *KINDS.iter().find(|kind| kind.name == name).unwrap()
-}
-
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mut bytes = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
 }
 
 fn inet_body() -> Vec<u8> {

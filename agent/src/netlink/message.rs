@@ -88,10 +88,24 @@ pub fn dump(kind: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What the tests of netlink share.
+#[cfg(test)]
+pub(super) mod testing {
+    /// An attribute as the kernel writes it.
+    pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::testing::attribute;
     use super::*;
 
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
@@ -120,10 +134,7 @@ mod tests {
     fn attributes_lose_their_flags_and_a_broken_length_ends_them() {
         let mut bytes = Vec::new();
         for (kind, value) in [(1_u16, &b"xyz"[..]), (0x8002, b"")] {
-            bytes.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
-            bytes.extend(kind.to_ne_bytes());
-            bytes.extend(value);
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes.extend(attribute(kind, value));
         }
         bytes.extend([3, 0, 9, 0]);
         let all: Vec<_> = attributes(&bytes, 0).collect();

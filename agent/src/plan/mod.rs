@@ -214,7 +214,9 @@ pub fn plan(job: &Job, tree: &Tree, targets: &[ProcessId], around: &Around) -> P
         Profile::Triage => Step::Kernel,
         Profile::Full => Step::Ram,
     };
-    let steps = STEPS.into_iter().filter(|step| *step <= last).collect();
+    // Files that were asked for by name are taken whatever else is.
+    let asked = |step: Step| step == Step::Files && !job.trigger.artifacts.is_empty();
+    let steps = STEPS.into_iter().filter(|step| *step <= last || asked(*step)).collect();
     let Scope { list: scope, left_out, .. } = scope;
     let artifacts = match job.profile {
         _ if !job.trigger.artifacts.is_empty() => job.trigger.artifacts.clone(),

@@ -151,3 +151,18 @@ fn what_the_policy_leaves_out_is_not_planned_and_said() {
     let ancestor = plan.scope.iter().find(|one| one.id.pid == 10).unwrap();
     assert_eq!(ancestor.omitted, [Omit::Environment], "its memory would not have been taken");
 }
+
+#[test]
+fn definitions_that_are_asked_for_are_taken_with_every_profile() {
+    for profile in [Profile::Volatile, Profile::Triage, Profile::Full] {
+        let mut job = testing::job();
+        job.profile = profile;
+        let own = plan(&job, &tree(), &[id(20)], &Around::default());
+        assert_eq!(own.steps.contains(&Step::Files), !own.artifacts.is_empty(), "{profile:?}");
+        job.trigger.artifacts = vec!["ssh".to_owned()];
+        let asked = plan(&job, &tree(), &[id(20)], &Around::default());
+        assert!(asked.steps.contains(&Step::Files), "{profile:?}");
+        assert_eq!(asked.artifacts, ["ssh"]);
+        assert_eq!(asked.steps.contains(&Step::Log), profile != Profile::Volatile);
+    }
+}
