@@ -96,7 +96,7 @@ pub enum Severity {
 pub enum Profile {
     /// History, process tree, process state, sockets: seconds, and small.
     Volatile,
-    /// That, memory of the target, hidden files and logs.
+    /// That, memory and code of the target, hidden files, settings and places of persistence, logs.
     #[default]
     Triage,
     /// All of it, for every process in scope, and an image of the whole RAM (where the agent sees the whole host).
