@@ -122,12 +122,18 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    /// What the history says of its executable in the stash, once.
+    /// What the history says of its executable in the stash, once: in an event of its own, or with the exec, where the
+    /// content was kept before the recorder came to read of the exec.
     pub fn sha256(&self, tiny: &Tiny) -> Option<&str> {
-        match &self.0[path(tiny)].stash[..] {
-            [one] => one["process.hash.sha256"].as_str(),
-            _ => None,
-        }
+        let Events { exec, stash, .. } = &self.0[path(tiny)];
+        let mut told = exec.iter().chain(stash).filter_map(|event| event["process.hash.sha256"].as_str());
+        told.next().filter(|_| told.next().is_none())
+    }
+
+    /// Of how many the exec itself tells it.
+    pub fn told_with_exec(&self) -> usize {
+        let with_hash = |of: &&Events<'_>| of.exec.iter().any(|exec| exec["process.hash.sha256"].is_string());
+        self.0.values().filter(with_hash).count()
     }
 
     /// How many executables are in the stash under their right hash.

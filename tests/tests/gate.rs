@@ -45,6 +45,7 @@ fn ten_thousand_that_unlink_themselves_are_in_the_stash() {
         found.compare(&all, &lives)?;
         let kept = found.kept(&all);
         println!("with the gate: {kept} of {} executables in the stash; {}", all.len(), found.durations());
+        println!("of these {} were told with the exec", found.told_with_exec());
         ensure!(kept == all.len(), "{:?}", of_kind(&events, &["gap", "loss"]));
         storm::in_the_stash(&all)
     });

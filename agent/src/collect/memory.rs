@@ -18,7 +18,7 @@ use super::freeze::{Freezer, Lot, Smear, Stop, TaskList, lots};
 use super::image::{Image, Reading};
 use super::procdir::ProcDir;
 use super::segments::{Choice, Hole, IN_FILE, SEGMENTS_MAX, Selection, hexadecimal, select};
-use super::snapshot::{self, Store};
+use super::snapshot::{self, Block, Store};
 use super::source::Source;
 use super::spool::Spool;
 use super::system::pagemap::{self, PageRun};
@@ -204,18 +204,19 @@ fn core<'r>(
     if budget < page {
         return Err(Miss::new(Outcome::OverBudget, "the memory budget was used up before it"));
     }
-    let open = |name| dir.file(name).map_err(|error| Miss::at(&format!("open {name}"), &error));
-    let (status, _) = dir.text("status", TEXT_MAX)?;
-    let status = Status::parse(&status).unwrap_or_default();
-    let (auxv, _) = dir.text("auxv", TEXT_MAX)?;
+    // Whoever makes its arguments hang must not stand still meanwhile.
     let (command_line, _) = dir.text("cmdline", TEXT_MAX)?;
     let forbidden = Forbidden::of(dir);
     let mut store = Store::prepare(resident(dir, page).min(budget), limits.buffer_bytes, spool);
 
     let stop = freezer.stop(dir);
-    // After the stop: what is opened before would stay with the program that an exec replaced.
+    // After the stop: what is read or opened before would be of the program that an exec replaced.
+    let open = |name| dir.file(name).map_err(|error| Miss::at(&format!("open {name}"), &error));
     let (mem, pages) = (open("mem")?, open("pagemap")?);
     let source = Source::new(mem, usize::try_from(page).unwrap_or(4096));
+    let (status, _) = dir.text("status", TEXT_MAX)?;
+    let status = Status::parse(&status).unwrap_or_default();
+    let (auxv, _) = dir.text("auxv", TEXT_MAX)?;
     let (maps, cut) = dir.text("maps", MAPS_MAX)?;
     dir.check()?;
     let mappings = mappings(&maps);
@@ -235,16 +236,7 @@ fn core<'r>(
     let threads = stop.threads.clone();
     let lack = lack(&stop, &holes, cut);
     report.borrow_mut().held_by(&stop);
-    let mut stop = Some(stop);
-    if !store.is_empty() {
-        let until = stop.as_ref().map_or(Instant::now(), |stop| stop.until);
-        let copied = store.copy(&mut blocks, &source, until);
-        let mut reading = reading.borrow_mut();
-        if let Some(stop) = stop.take() {
-            reading.release(stop);
-        }
-        reading.copied(copied);
-    }
+    let stop = copy(stop, &mut store, &mut blocks, &source, reading);
     let subject = Subject {
         machine,
         stat: &dir.stat,
@@ -266,6 +258,24 @@ fn core<'r>(
     let size = u64::try_from(head.len()).unwrap_or(u64::MAX).saturating_add(bytes);
     let image = Image::new(head, blocks, store, source, stop, reading);
     Ok(Found::stream(image, size).fast().lacking(lack))
+}
+
+/// Copies what there is room for, and lets the process go; without room it is held until it is read.
+fn copy(
+    stop: Stop,
+    store: &mut Store,
+    blocks: &mut [Block],
+    source: &Source,
+    reading: &RefCell<Reading>,
+) -> Option<Stop> {
+    if store.is_empty() {
+        return Some(stop);
+    }
+    let copied = store.copy(blocks, source, stop.until);
+    let mut reading = reading.borrow_mut();
+    reading.release(stop);
+    reading.copied(copied);
+    None
 }
 
 impl Report {
