@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::Context;
 use super::attempts::{Attempts, Found, Miss, read_bounded};
-use super::file::{regular, reopen, whole};
+use super::content::{self, Bound, Known};
+use super::file::{regular, reopen};
 use super::findings::File;
 use super::hidden::homes;
 use super::log::is_log;
@@ -168,20 +169,29 @@ fn take_all(
             attempts.same(text::escape(path), &name)?;
             continue;
         }
-        let over = files >= FILES_MAX || (left == 0 && one.attributes.size > 0);
-        let mut size = 0;
-        let taken = attempts.take(text::escape(path), &name, |mut room| {
-            if over {
-                return Err(Miss::new(Outcome::OverBudget, "enough files were taken"));
-            }
-            let entry = walker.find(path)?;
-            let attributes = regular(&entry.fd, &walker.remote)?;
-            room.file = room.file.min(left);
-            size = attributes.size.min(room.file);
-            whole(reopen(&entry.fd)?, attributes.size, room)
-        })?;
-        left = left.saturating_sub(size);
         files += 1;
+        let subject = text::escape(path);
+        if files > FILES_MAX || (left == 0 && one.attributes.size > 0) {
+            attempts.miss(subject, Miss::new(Outcome::OverBudget, "enough files were taken"))?;
+            continue;
+        }
+        let found = walker.find(path).and_then(|entry| Ok((regular(&entry.fd, &walker.remote)?, entry)));
+        let (attributes, entry) = match found {
+            Ok(found) => found,
+            Err(miss) => {
+                attempts.miss(subject, miss)?;
+                continue;
+            }
+        };
+        let lack = (attributes.inode != one.attributes.inode || attributes.device != one.attributes.device)
+            .then(content::replaced);
+        let room = attempts.room();
+        let bound = Bound { bytes: room.file.min(room.bytes).min(left), outcome: Outcome::Partial };
+        let called = |suffix: &str| Name::file(&["files"], &[path, suffix.as_bytes()].concat());
+        let known = Known { note: None, lack };
+        let taken =
+            content::take_as(attempts, &subject, &called, &entry.fd, &attributes, bound, known)?.is_some();
+        left = left.saturating_sub(room.bytes.saturating_sub(attempts.room().bytes));
         if taken {
             context.copied.insert(path.clone());
         }

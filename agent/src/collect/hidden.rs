@@ -7,8 +7,9 @@ use nix::dir::Type;
 
 use super::attempts::{Attempts, read_bounded};
 use super::file::{regular, reopen};
-use super::findings::Findings;
+use super::findings::{FINDINGS_MAX, Findings};
 use super::names::{is_dot, is_usual, misleading, split};
+use super::open::ANY_DEPTH;
 use super::passwd::{self, User};
 use super::system::Attributes;
 use super::walk::{Entry, Walker};
@@ -43,21 +44,21 @@ enum Place {
 /// Depth 0: only what stands in the folder itself.
 const AREAS: &[(&[u8], usize, Place)] = &[
     (b"/", 0, Place::System),
-    (b"/tmp", 32, Place::Temporary),
-    (b"/var/tmp", 32, Place::Temporary),
-    (b"/dev/shm", 32, Place::Temporary),
-    (b"/run", 16, Place::Runtime),
-    (b"/dev", 16, Place::Runtime),
-    (b"/var/www", 32, Place::System),
-    (b"/etc", 16, Place::System),
-    (b"/srv", 32, Place::System),
-    (b"/opt", 32, Place::System),
+    (b"/tmp", ANY_DEPTH, Place::Temporary),
+    (b"/var/tmp", ANY_DEPTH, Place::Temporary),
+    (b"/dev/shm", ANY_DEPTH, Place::Temporary),
+    (b"/run", ANY_DEPTH, Place::Runtime),
+    (b"/dev", ANY_DEPTH, Place::Runtime),
+    (b"/var/www", ANY_DEPTH, Place::System),
+    (b"/etc", ANY_DEPTH, Place::System),
+    (b"/srv", ANY_DEPTH, Place::System),
+    (b"/opt", ANY_DEPTH, Place::System),
     // Should the time not suffice, then what runs comes first.
-    (b"/usr/bin", 32, Place::Distribution),
-    (b"/usr/sbin", 32, Place::Distribution),
-    (b"/usr/lib", 32, Place::Distribution),
-    (b"/usr/local", 32, Place::Distribution),
-    (b"/usr", 32, Place::Distribution),
+    (b"/usr/bin", ANY_DEPTH, Place::Distribution),
+    (b"/usr/sbin", ANY_DEPTH, Place::Distribution),
+    (b"/usr/lib", ANY_DEPTH, Place::Distribution),
+    (b"/usr/local", ANY_DEPTH, Place::Distribution),
+    (b"/usr", ANY_DEPTH, Place::Distribution),
 ];
 
 /// What the package manager knows; written after every change it makes.
@@ -81,7 +82,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     deleted::run(context, &mut findings, attempts)?;
     let homes = homes(&walker).into_iter().map(|user| {
         let place = if (1..1000).contains(&user.uid) { Place::Service } else { Place::Home };
-        (user.home, 32, place)
+        (user.home, ANY_DEPTH, place)
     });
     let areas: Vec<(Vec<u8>, usize, Place)> =
         AREAS.iter().map(|(path, depth, place)| (path.to_vec(), *depth, *place)).chain(homes).collect();
@@ -112,7 +113,11 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             }
             let reasons = judge(entry, place);
             if !reasons.is_empty() {
-                odd.push((entry.path.clone(), reasons, entry.attributes));
+                if odd.len() < FINDINGS_MAX {
+                    odd.push((entry.path.clone(), reasons, entry.attributes));
+                } else {
+                    findings.drop_one();
+                }
                 return false;
             }
             depth > 0

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::time::Instant;
 
 use nix::fcntl::readlinkat;
 
 use super::attempts::Miss;
 use super::system::Attributes;
-use super::walk::{Entry, Walker};
+use super::walk::{Entry, Walker, list};
 use crate::bundle::Outcome;
 use crate::definitions::Pattern;
 use crate::definitions::pattern::{Part, matches};
@@ -111,15 +110,18 @@ impl<'a> Matching<'a> {
         if !folder.attributes.is_dir() {
             return;
         }
-        let names = match self.walker.names(&folder.fd) {
-            Ok(names) => names,
+        let list = match list(&folder.fd) {
+            Ok(list) => list,
             Err(error) => return self.walker.lack(&folder.path, &error.to_string()),
         };
-        for (name, _) in names {
-            if self.walker.entries == 0 || Instant::now() >= self.walker.until {
-                return self.walker.stop(&folder.path);
+        for one in list {
+            if self.walker.is_over(&folder.path) {
+                return;
             }
-            self.walker.entries = self.walker.entries.saturating_sub(1);
+            let name = match one {
+                Ok((name, _)) => name,
+                Err(error) => return self.walker.lack(&folder.path, &error.to_string()),
+            };
             if !is_wanted(name.to_bytes()) {
                 continue;
             }
