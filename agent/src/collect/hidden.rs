@@ -62,7 +62,7 @@ const AREAS: &[(&[u8], usize, Place)] = &[
 ];
 
 /// What the package manager knows; written after every change it makes.
-const DPKG: &[u8] = b"/var/lib/dpkg/status";
+pub(super) const DPKG: &[u8] = b"/var/lib/dpkg/status";
 
 /// All of /usr gets this long: it may hold millions of files, hardly any of them of interest.
 const DISTRIBUTION_MAX: Duration = Duration::from_secs(2);
@@ -134,12 +134,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
 
 /// The accounts whose home is worth a look of its own.
 pub(super) fn homes(walker: &Walker) -> Vec<User> {
-    let text = walker.find(b"/etc/passwd").and_then(|entry| {
-        regular(&entry.fd, &walker.remote)?;
-        reopen(&entry.fd)
-    });
-    let text = text.ok().and_then(|file| read_bounded(file, PASSWD_MAX).ok()).unwrap_or_default().0;
-    let mut users = passwd::users(&text);
+    let mut users = passwd::users(&passwd_text(walker));
     // Homes such as /bin, /usr/sbin, /run/x or /dev are areas already.
     let system: [&[u8]; 9] =
         [b"bin", b"sbin", b"usr", b"dev", b"run", b"etc", b"proc", b"sys", b"nonexistent"];
@@ -151,6 +146,15 @@ pub(super) fn homes(walker: &Walker) -> Vec<User> {
     users.dedup_by(|one, two| one.home == two.home);
     users.truncate(HOMES_MAX);
     users
+}
+
+/// The bytes of /etc/passwd, as far as they can be had.
+pub(super) fn passwd_text(walker: &Walker) -> Vec<u8> {
+    let text = walker.find(b"/etc/passwd").and_then(|entry| {
+        regular(&entry.fd, &walker.remote)?;
+        reopen(&entry.fd)
+    });
+    text.ok().and_then(|file| read_bounded(file, PASSWD_MAX).ok()).unwrap_or_default().0
 }
 
 /// Whether it may have come with a package: it is root's, and nothing changed it after the package manager's last

@@ -52,6 +52,7 @@ mod stash;
 mod state;
 mod symbols;
 mod threads;
+mod timeline;
 mod tree;
 mod unlisted;
 
@@ -152,6 +153,7 @@ const ORDER: &[Collection] = &[
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "code", step: Step::Code, run: code::run },
+    Collection { name: "timeline", step: Step::Hidden, run: timeline::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },
     Collection { name: "files", step: Step::Files, run: files::run },
     Collection { name: "log", step: Step::Log, run: log::run },
