@@ -162,19 +162,18 @@ fn take_all(
     walker: &Walker,
     attempts: &mut Attempts<'_>,
 ) -> Result<(), Error> {
-    let (mut files, mut left) = (0, BYTES_MAX);
+    let (mut files, mut left, mut over) = (0, BYTES_MAX, None);
     for (path, one) in all.paths.iter().filter(|(_, one)| one.content) {
-        let name = Name::file(&["files"], path);
-        if context.copied.contains(path) {
-            attempts.same(text::escape(path), &name)?;
+        if let Some(name) = context.copied.get(path) {
+            attempts.same(text::escape(path), name)?;
+            continue;
+        }
+        if files >= FILES_MAX || (left == 0 && one.attributes.size > 0) {
+            over.get_or_insert((0_u64, path)).0 += 1;
             continue;
         }
         files += 1;
         let subject = text::escape(path);
-        if files > FILES_MAX || (left == 0 && one.attributes.size > 0) {
-            attempts.miss(subject, Miss::new(Outcome::OverBudget, "enough files were taken"))?;
-            continue;
-        }
         let found = walker.find(path).and_then(|entry| Ok((regular(&entry.fd, &walker.remote)?, entry)));
         let (attributes, entry) = match found {
             Ok(found) => found,
@@ -189,14 +188,15 @@ fn take_all(
         let bound = Bound { bytes: room.file.min(room.bytes).min(left), outcome: Outcome::Partial };
         let called = |suffix: &str| Name::file(&["files"], &[path, suffix.as_bytes()].concat());
         let known = Known { note: None, lack };
-        let taken =
-            content::take_as(attempts, &subject, &called, &entry.fd, &attributes, bound, known)?.is_some();
+        let taken = content::take_as(attempts, &subject, &called, &entry.fd, &attributes, bound, known)?;
         left = left.saturating_sub(room.bytes.saturating_sub(attempts.room().bytes));
-        if taken {
-            context.copied.insert(path.clone());
+        if let Some(name) = taken {
+            context.copied.insert(path.clone(), name);
         }
     }
-    Ok(())
+    let Some((count, first)) = over else { return Ok(()) };
+    let subject = format!("{count} more files, the first of them {}", text::escape(first));
+    attempts.miss(subject, Miss::new(Outcome::OverBudget, "enough files were taken"))
 }
 
 /// `files.jsonl`: who named what, and the attributes it had before it was read.

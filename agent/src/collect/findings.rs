@@ -87,8 +87,8 @@ pub(super) struct Findings {
     dropped: u64,
     asked: BTreeSet<Vec<u8>>,
     copied: BTreeSet<Vec<u8>>,
-    /// Of these, those that are in the bag.
-    pub(super) taken: BTreeSet<Vec<u8>>,
+    /// Of these, those that are in the bag, and what they are called there.
+    pub(super) taken: BTreeMap<Vec<u8>, Name>,
     bytes: u64,
 }
 
@@ -133,14 +133,20 @@ impl Findings {
         if !entry.attributes.is_dir() {
             return self.file(&entry, walker, attempts);
         }
-        let mut files = Vec::new();
+        let (mut files, mut more) = (Vec::new(), 0_u64);
         walker.again();
         walker.walk(&entry, ANY_DEPTH, &mut |below| {
             if !below.attributes.is_dir() && files.len() < FILES_MAX {
                 files.push(below.path.clone());
+            } else if !below.attributes.is_dir() {
+                more += 1;
             }
             true
         });
+        if more > 0 {
+            let subject = format!("{more} more files below {}", text::escape(path));
+            attempts.miss(subject, Miss::new(Outcome::OverBudget, "enough hidden files were copied"))?;
+        }
         for path in files {
             match walker.find(&path) {
                 Ok(entry) => self.file(&entry, walker, attempts)?,
@@ -170,10 +176,9 @@ impl Findings {
         let called = |suffix: &str| Name::file(&["files"], &[&entry.path, suffix.as_bytes()].concat());
         let known = Known { note: None, lack };
         let name = content::take_as(attempts, &subject, &called, &entry.fd, &attributes, bound, known)?;
-        let taken = name.is_some();
         let size = room.bytes.saturating_sub(attempts.room().bytes);
-        if taken {
-            self.taken.insert(entry.path.clone());
+        if let Some(name) = name {
+            self.taken.insert(entry.path.clone(), name);
         }
         self.bytes = self.bytes.saturating_add(size);
         Ok(())

@@ -1,6 +1,7 @@
 //! Hidden files: where no hidden name belongs, names made to mislead, executables in temporary places, places that the
 //! history of the processes in scope names, and files that are deleted but open.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use nix::dir::Type;
@@ -9,7 +10,7 @@ use super::attempts::{Attempts, read_bounded};
 use super::file::{regular, reopen};
 use super::findings::{FINDINGS_MAX, Findings};
 use super::names::{is_dot, is_usual, misleading, split};
-use super::open::ANY_DEPTH;
+use super::open::{ANY_DEPTH, Later};
 use super::passwd::{self, User};
 use super::system::Attributes;
 use super::walk::{Entry, Walker};
@@ -61,6 +62,14 @@ const AREAS: &[(&[u8], usize, Place)] = &[
     (b"/usr", ANY_DEPTH, Place::Distribution),
 ];
 
+/// What is looked at next.
+enum Turn {
+    /// An area.
+    Area(Vec<u8>),
+    /// The rest of a directory with very many entries, after all areas.
+    Rest(Later),
+}
+
 /// What the package manager knows; written after every change it makes.
 pub(super) const DPKG: &[u8] = b"/var/lib/dpkg/status";
 
@@ -84,13 +93,11 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         let place = if (1..1000).contains(&user.uid) { Place::Service } else { Place::Home };
         (user.home, ANY_DEPTH, place)
     });
-    let areas: Vec<(Vec<u8>, usize, Place)> =
-        AREAS.iter().map(|(path, depth, place)| (path.to_vec(), *depth, *place)).chain(homes).collect();
+    let areas = AREAS.iter().map(|(path, depth, place)| (path.to_vec(), *depth, *place)).chain(homes);
+    let mut turns: VecDeque<_> = areas.map(|(path, depth, place)| (Turn::Area(path), depth, place)).collect();
     let packaged = walker.find(DPKG).ok().and_then(|status| status.attributes.changed());
     let mut distribution_until = None;
-    for (path, depth, place) in areas {
-        // What is not there has no hidden files.
-        let Ok(area) = walker.find(&path) else { continue };
+    while let Some((turn, depth, place)) = turns.pop_front() {
         let mut odd = Vec::new();
         walker.again();
         walker.until = match place {
@@ -104,7 +111,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         let look = |name: &[u8], kind: Option<Type>| {
             !system || kind != Some(Type::File) || is_dot(name) || !misleading(name).is_empty()
         };
-        walker.walk_where(&area, depth, &look, &mut |entry| {
+        let mut visit = |entry: &Entry| {
             if AREAS.iter().any(|(other, ..)| *other == entry.path) {
                 return false; // it has its own turn
             }
@@ -121,8 +128,18 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
                 return false;
             }
             depth > 0
-        });
+        };
+        match turn {
+            // What is not there has no hidden files.
+            Turn::Area(path) => {
+                if let Ok(area) = walker.find(&path) {
+                    walker.walk_at_first(&area, depth, &look, &mut visit);
+                }
+            }
+            Turn::Rest(later) => walker.walk_later(later, &look, &mut visit),
+        }
         walker.until = until;
+        turns.extend(walker.take_later().into_iter().map(|later| (Turn::Rest(later), depth, place)));
         for (path, reasons, attributes) in odd {
             findings.add(&path, reasons, Some(&attributes));
             findings.copy(&path, &mut walker, attempts)?;

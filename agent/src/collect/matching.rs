@@ -7,13 +7,14 @@ use nix::fcntl::readlinkat;
 
 use super::attempts::Miss;
 use super::system::Attributes;
-use super::walk::{Entry, Walker, list};
+use super::walk::{Entry, List, Walker};
 use crate::bundle::Outcome;
 use crate::definitions::Pattern;
 use crate::definitions::pattern::{Part, matches};
 
-/// Paths that one source may match.
-const MATCHES_MAX: usize = 200_000;
+/// Paths that one source may match, and of these in one directory: somebody may have filled it.
+const MATCHES_MAX: usize = 50_000;
+const FOLDER_MAX: usize = 10_000;
 
 /// A search for some patterns.
 pub(super) struct Matching<'a> {
@@ -110,10 +111,11 @@ impl<'a> Matching<'a> {
         if !folder.attributes.is_dir() {
             return;
         }
-        let list = match list(&folder.fd) {
+        let list = match List::of(&folder.fd) {
             Ok(list) => list,
             Err(error) => return self.walker.lack(&folder.path, &error.to_string()),
         };
+        let mut wanted = 0;
         for one in list {
             if self.walker.is_over(&folder.path) {
                 return;
@@ -125,6 +127,12 @@ impl<'a> Matching<'a> {
             if !is_wanted(name.to_bytes()) {
                 continue;
             }
+            if wanted >= FOLDER_MAX {
+                return self
+                    .walker
+                    .lack(&folder.path, "so many of its entries match that the rest is left out");
+            }
+            wanted += 1;
             let Ok(entry) = self.walker.child(folder, name.to_bytes()) else { continue };
             if !entry.attributes.is_link() {
                 visit(self, &entry, false);

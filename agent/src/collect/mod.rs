@@ -1,7 +1,7 @@
 //! The collections, one file each, in order of volatility. They run in a process of their own that may hang or be
 //! killed; what they have taken by then is in the bag.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Instant;
 
@@ -91,8 +91,8 @@ pub struct Context<'a> {
     pinned: Pinned,
     /// Room on disk for what is copied while a process stands still.
     pub spool: Spool,
-    /// Files of the host that are in the bag, by path.
-    copied: BTreeSet<Vec<u8>>,
+    /// Files of the host that are in the bag, by path, and what they are called there.
+    copied: BTreeMap<Vec<u8>, Name>,
     /// Files whose bytes are in the bundle already.
     taken: HashMap<content::Key, Name>,
     /// Files without a name that are held until they are copied.
@@ -127,7 +127,7 @@ impl<'a> Context<'a> {
             frozen: Vec::new(),
             freezer,
             pinned,
-            copied: BTreeSet::new(),
+            copied: BTreeMap::new(),
             taken: HashMap::new(),
             deleted: None,
             spool: Spool::default(),

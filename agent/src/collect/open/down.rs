@@ -7,13 +7,18 @@ use std::os::fd::OwnedFd;
 use nix::dir::Type;
 
 use super::mounts::KERNEL;
-use super::walk::{Entry, Walker, list};
+use super::walk::{Entry, List, Walker};
 use crate::bundle::Outcome;
 
 /// Directories that wait to be entered, and those above the one being read that are held open: one that is not is looked
 /// for again.
 const WAITING_MAX: usize = 100_000;
 const OPEN_MAX: usize = 64;
+
+/// Entries of one directory at first: who fills a directory must not keep us from all others.
+const TURN: usize = 50_000;
+/// Directories whose rest can be left for later.
+const LATER_MAX: usize = 64;
 
 /// As deep as there is anything.
 pub(in crate::collect) const ANY_DEPTH: usize = usize::MAX;
@@ -24,6 +29,14 @@ struct Level {
     /// Of its path.
     length: usize,
     waiting: Vec<CString>,
+}
+
+/// A directory whose first entries were visited.
+#[derive(Debug)]
+pub(in crate::collect) struct Later {
+    folder: Entry,
+    rest: List,
+    depth: usize,
 }
 
 /// By name and type: whether an entry is looked at.
@@ -49,9 +62,58 @@ impl Walker {
         look: Look<'_>,
         visit: &mut dyn FnMut(&Entry) -> bool,
     ) {
-        let mut path = from.path.clone();
+        let before = std::mem::take(&mut self.later);
+        self.walk_at_first(from, depth, look, visit);
+        for later in std::mem::replace(&mut self.later, before) {
+            self.walk_later(later, look, visit);
+        }
+    }
+
+    /// The same, but that of a directory with very many entries the rest is left for later, when others have had their turn.
+    pub(in crate::collect) fn walk_at_first(
+        &mut self,
+        from: &Entry,
+        depth: usize,
+        look: Look<'_>,
+        visit: &mut dyn FnMut(&Entry) -> bool,
+    ) {
         let mut waiting = 0;
-        let Some(first) = self.read(from, look, visit, &mut waiting) else { return };
+        if let Some(first) = self.read(from, depth, look, visit, &mut waiting) {
+            self.descend(from, first, depth, look, visit, waiting);
+        }
+    }
+
+    /// What was left for later.
+    pub(in crate::collect) fn take_later(&mut self) -> Vec<Later> {
+        std::mem::take(&mut self.later)
+    }
+
+    /// Goes on with it.
+    pub(in crate::collect) fn walk_later(
+        &mut self,
+        later: Later,
+        look: Look<'_>,
+        visit: &mut dyn FnMut(&Entry) -> bool,
+    ) {
+        let Later { folder, mut rest, depth } = later;
+        let mut waiting = 0;
+        let found = self.visit_all(&folder, &mut rest, usize::MAX, look, visit, &mut waiting);
+        if let Some((found, _)) = found {
+            self.descend(&folder, found, depth, look, visit, waiting);
+        }
+    }
+
+    /// Enters `first`, which stand in `from`, and all that is below.
+    fn descend(
+        &mut self,
+        from: &Entry,
+        first: Vec<CString>,
+        depth: usize,
+        look: Look<'_>,
+        visit: &mut dyn FnMut(&Entry) -> bool,
+        mut waiting: usize,
+    ) {
+        let mut path = from.path.clone();
         let mut way = vec![Level { fd: from.fd.try_clone().ok(), length: path.len(), waiting: first }];
         while let Some(level) = way.last_mut() {
             path.truncate(level.length);
@@ -72,7 +134,7 @@ impl Walker {
                 self.lack(&entry.path, "too deep");
                 continue;
             }
-            let Some(found) = self.read(&entry, look, visit, &mut waiting) else {
+            let Some(found) = self.read(&entry, depth - way.len(), look, visit, &mut waiting) else {
                 if self.stopped {
                     return;
                 }
@@ -87,10 +149,11 @@ impl Walker {
         }
     }
 
-    /// Visits the entries of one directory; those to go on into, the first of them last. `None` where that is not done.
+    /// Visits the first entries of one directory; those to go on into, the first of them last. `None` where that is not done.
     fn read(
         &mut self,
         folder: &Entry,
+        depth: usize,
         look: Look<'_>,
         visit: &mut dyn FnMut(&Entry) -> bool,
         waiting: &mut usize,
@@ -99,12 +162,37 @@ impl Walker {
         if !folder.attributes.is_dir() || !is_new {
             return None;
         }
-        let list = list(&folder.fd).map_err(|error| self.lack(&folder.path, &error.to_string())).ok()?;
+        let list = List::of(&folder.fd).map_err(|error| self.lack(&folder.path, &error.to_string()));
+        let mut rest = list.ok()?;
+        let (found, is_all) = self.visit_all(folder, &mut rest, TURN, look, visit, waiting)?;
+        match folder.fd.try_clone() {
+            _ if is_all => {}
+            Ok(fd) if self.later.len() < LATER_MAX => {
+                let folder = Entry { path: folder.path.clone(), fd, attributes: folder.attributes };
+                self.later.push(Later { folder, rest, depth });
+            }
+            _ => self.lack(&folder.path, "the rest of very many entries is left out"),
+        }
+        Some(found)
+    }
+
+    /// Visits at most so many entries of `list`, which are in `folder`; and whether these were all.
+    fn visit_all(
+        &mut self,
+        folder: &Entry,
+        list: &mut List,
+        most: usize,
+        look: Look<'_>,
+        visit: &mut dyn FnMut(&Entry) -> bool,
+        waiting: &mut usize,
+    ) -> Option<(Vec<CString>, bool)> {
         let mut folders = Vec::new();
-        for one in list {
+        let mut count = 0;
+        for one in list.take(most) {
             if self.is_over(&folder.path) {
                 return None;
             }
+            count += 1;
             let (name, kind) = match one {
                 Ok(one) => one,
                 Err(error) => {
@@ -134,7 +222,7 @@ impl Walker {
             }
         }
         folders.reverse();
-        Some(folders)
+        Some((folders, count < most))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::collect::attempts::read_bounded;
 use crate::collect::file::{regular, reopen};
 
 fn walker(root: &Path) -> Walker {
-    Walker::new(root, Path::new("/proc"), 100_000, Instant::now() + Duration::from_mins(1))
+    Walker::new(root, Path::new("/proc"), 200_000, Instant::now() + Duration::from_mins(1))
 }
 
 /// Directories one in the other, with a file in each.
@@ -80,6 +80,43 @@ fn no_directory_is_too_large_to_be_gone_through() {
     walker.entries = 1_500;
     walker.walk(&from, 0, &mut |_| true);
     assert_eq!(walker.lacks, [": stopped here: the bound of entries or time was reached"]);
+}
+
+#[test]
+fn who_fills_a_directory_keeps_us_from_no_other_and_its_rest_is_gone_through_later() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("many")).unwrap();
+    std::fs::write(folder.path().join("many/first"), b"").unwrap();
+    for name in 0..TURN + 10 {
+        std::fs::hard_link(folder.path().join("many/first"), folder.path().join(format!("many/{name}")))
+            .unwrap();
+    }
+    std::fs::create_dir_all(folder.path().join("many/z/in")).unwrap();
+    let mut walker = walker(folder.path());
+    let from = walker.find(b"/").unwrap();
+    let (mut first, mut all) = (0, 0);
+    walker.walk_at_first(&from, ANY_DEPTH, &|_, _| true, &mut |_| {
+        first += 1;
+        true
+    });
+    let later = walker.take_later();
+    // The directory itself counts; its last entries, and what is in them, come later.
+    assert!((TURN + 1..TURN + 4).contains(&first) && later.len() == 1, "{first}, {}", later.len());
+    all += first;
+    for later in later {
+        walker.walk_later(later, &|_, _| true, &mut |_| {
+            all += 1;
+            true
+        });
+    }
+    assert_eq!((all, walker.miss()), (1 + 1 + TURN + 10 + 2, None));
+    walker.again();
+    let mut count = 0;
+    walker.walk(&from, ANY_DEPTH, &mut |_| {
+        count += 1;
+        true
+    });
+    assert_eq!((count, walker.take_later().len()), (all, 0));
 }
 
 #[test]

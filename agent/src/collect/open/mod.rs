@@ -12,6 +12,6 @@ mod mounts;
 mod stays;
 pub(super) mod walk;
 
-pub(super) use down::ANY_DEPTH;
+pub(super) use down::{ANY_DEPTH, Later};
 pub(super) use stays::Stays;
 pub(super) use walk::top;

@@ -9,11 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use nix::dir::{Dir, Type};
+use nix::dir::{Dir, OwningIter, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::Mode;
 
+use super::down::Later;
 use super::file::Remote;
 use super::mounts::{Table, mountinfo};
 use crate::bundle::Outcome;
@@ -46,6 +47,8 @@ pub(in crate::collect) struct Walker {
     pub(super) entered: HashSet<((u32, u32), u64)>,
     /// Whether a bound ended this walk.
     pub(super) stopped: bool,
+    /// Directories whose rest is left for later.
+    pub(super) later: Vec<Later>,
 }
 
 /// One entry of a directory.
@@ -79,6 +82,7 @@ impl Walker {
             lacks: Vec::new(),
             entered: HashSet::new(),
             stopped: false,
+            later: Vec::new(),
         }
     }
 
@@ -160,7 +164,7 @@ impl Walker {
 
     /// The entries of a directory that ought to be small.
     pub(in crate::collect) fn names(&mut self, folder: &OwnedFd) -> io::Result<Vec<(CString, Option<Type>)>> {
-        let mut names: Vec<_> = list(folder)?.take(LISTED_MAX + 1).collect::<io::Result<_>>()?;
+        let mut names: Vec<_> = List::of(folder)?.take(LISTED_MAX + 1).collect::<io::Result<_>>()?;
         if names.len() > LISTED_MAX {
             names.truncate(LISTED_MAX);
             self.lacks.push(format!("more than {LISTED_MAX} entries in one directory"));
@@ -207,20 +211,33 @@ fn prefix(root: &Path) -> Vec<u8> {
     prefix
 }
 
-/// The entries of a directory, as the kernel gives them: there may be millions.
-pub(in crate::collect) fn list(
-    folder: &OwnedFd,
-) -> io::Result<impl Iterator<Item = io::Result<(CString, Option<Type>)>>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let dir = match Dir::openat(folder, c".", flags | OFlag::O_NOATIME, Mode::empty()) {
-        Err(Errno::EPERM) => Dir::openat(folder, c".", flags, Mode::empty())?,
-        result => result?,
-    };
-    Ok(dir.into_iter().filter_map(|entry| match entry {
-        Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => None,
-        Ok(entry) => Some(Ok((entry.file_name().to_owned(), entry.file_type()))),
-        Err(errno) => Some(Err(errno.into())),
-    }))
+/// The entries of a directory, by name and type, as the kernel gives them: there may be millions.
+#[derive(Debug)]
+pub(in crate::collect) struct List(OwningIter);
+
+impl List {
+    pub(in crate::collect) fn of(folder: &OwnedFd) -> io::Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let dir = match Dir::openat(folder, c".", flags | OFlag::O_NOATIME, Mode::empty()) {
+            Err(Errno::EPERM) => Dir::openat(folder, c".", flags, Mode::empty())?,
+            result => result?,
+        };
+        Ok(Self(dir.into_iter()))
+    }
+}
+
+impl Iterator for List {
+    type Item = io::Result<(CString, Option<Type>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.0.next()? {
+                Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
+                Ok(entry) => return Some(Ok((entry.file_name().to_owned(), entry.file_type()))),
+                Err(errno) => return Some(Err(errno.into())),
+            }
+        }
+    }
 }
 
 #[cfg(test)]

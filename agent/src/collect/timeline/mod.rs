@@ -120,12 +120,20 @@ fn changes(context: &Context<'_>, walker: &Walker, time: Duration) -> Changes {
 }
 
 fn walk(walker: &mut Walker, body: &mut Body, changes: &mut Changes) {
-    for (turn, path) in FIRST.iter().enumerate() {
-        let Ok(from) = walker.find(path) else { continue };
-        let before = FIRST.get(..turn).unwrap_or_default();
-        walker.walk(&from, ANY_DEPTH, &mut |entry| {
+    let mut done: Vec<&[u8]> = Vec::new();
+    for path in FIRST {
+        if let Ok(from) = walker.find(path) {
+            walker.walk_at_first(&from, ANY_DEPTH, &|_, _| true, &mut |entry| {
+                add(entry, body, changes);
+                !done.contains(&entry.path.as_slice())
+            });
+        }
+        done.push(path);
+    }
+    for later in walker.take_later() {
+        walker.walk_later(later, &|_, _| true, &mut |entry| {
             add(entry, body, changes);
-            !before.contains(&entry.path.as_slice())
+            true
         });
     }
 }
