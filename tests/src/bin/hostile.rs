@@ -278,7 +278,7 @@ fn races(folder: &Path) -> Result<()> {
         thread::spawn(move || {
             while way().is_ok() {
                 // Some thousand a second, so that there is time left to run into them.
-                if SWAPS.fetch_add(1, Ordering::Relaxed) % 32 == 0 {
+                if SWAPS.fetch_add(1, Ordering::Relaxed).is_multiple_of(32) {
                     thread::sleep(Duration::from_millis(2));
                 }
             }
