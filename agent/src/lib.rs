@@ -22,6 +22,8 @@ pub mod trigger;
 pub mod definitions;
 pub mod plan;
 pub mod capture;
+// Tests prepare what is collected.
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod collect;
 pub mod guard;
 pub mod bundle;

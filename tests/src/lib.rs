@@ -33,3 +33,4 @@ pub mod terminal;
 pub mod tiny;
 pub mod wait;
 pub mod world;
+pub mod zoo;

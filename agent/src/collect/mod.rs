@@ -1,7 +1,7 @@
 //! The collections, one file each, in order of volatility. They run in a process of their own that may hang or be
 //! killed; what they have taken by then is in the bag.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Instant;
 
@@ -22,7 +22,6 @@ mod core;
 mod deleted;
 mod descriptors;
 mod exe;
-mod file;
 mod files;
 mod findings;
 mod first;
@@ -31,15 +30,14 @@ mod hidden;
 mod history;
 mod image;
 mod kernel;
-mod links;
 mod log;
 mod matching;
 mod memory;
-mod mounted;
 mod named;
 mod names;
 mod netlink;
 mod network;
+mod open;
 mod passwd;
 mod pinned;
 mod pool;
@@ -56,9 +54,9 @@ mod stash;
 mod state;
 mod symbols;
 mod threads;
+mod timeline;
 mod tree;
 mod unlisted;
-mod walk;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -68,6 +66,7 @@ use attempts::Attempts;
 pub use attempts::Progress;
 pub use first::{Held, first};
 use freeze::Freezer;
+use open::{file, mounted, walk};
 use pinned::Pinned;
 use pool::Pool;
 pub use snapshot::threads as reading_threads;
@@ -96,8 +95,8 @@ pub struct Context<'a> {
     pool: Pool,
     /// and on disk.
     pub spool: Spool,
-    /// Files of the host that are in the bag, by path.
-    copied: BTreeSet<Vec<u8>>,
+    /// Files of the host that are in the bag, by path, and what they are called there.
+    copied: BTreeMap<Vec<u8>, Name>,
     /// Files whose bytes are in the bundle already.
     taken: HashMap<content::Key, Name>,
     /// Files without a name that are held until they are copied.
@@ -132,7 +131,7 @@ impl<'a> Context<'a> {
             frozen: Vec::new(),
             freezer,
             pinned,
-            copied: BTreeSet::new(),
+            copied: BTreeMap::new(),
             taken: HashMap::new(),
             deleted: None,
             pool: Pool::default(),
@@ -163,6 +162,7 @@ const ORDER: &[Collection] = &[
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "code", step: Step::Code, run: code::run },
+    Collection { name: "timeline", step: Step::Hidden, run: timeline::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },
     Collection { name: "files", step: Step::Files, run: files::run },
     Collection { name: "log", step: Step::Log, run: log::run },
