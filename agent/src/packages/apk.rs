@@ -10,7 +10,10 @@ use crate::text::Bytes;
 const PACKAGES_MAX: usize = 200_000;
 
 /// The packages, and the files that `is_wanted`.
-pub(crate) fn installed(text: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> (Vec<Package>, Vec<(Vec<u8>, Record)>) {
+pub(crate) fn installed(
+    text: &[u8],
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> (Vec<Package>, Vec<(Vec<u8>, Record)>) {
     let (mut packages, mut files) = (Vec::new(), Vec::new());
     let mut package = empty();
     let mut folder: &[u8] = b"";
@@ -78,7 +81,8 @@ mod tests {
         let (packages, files) = installed(text.as_bytes(), |path| path != b"/bin/other");
         let names: Vec<String> = packages.iter().map(|one| one.name.to_string()).collect();
         assert_eq!(names, ["busybox", "last"]);
-        let found: Vec<(&[u8], bool)> = files.iter().map(|(path, one)| (path.as_slice(), one.sum.is_some())).collect();
+        let found: Vec<(&[u8], bool)> =
+            files.iter().map(|(path, one)| (path.as_slice(), one.sum.is_some())).collect();
         assert_eq!(found, [(&b"/bin/busybox"[..], true), (b"/top", false)]);
     }
 

@@ -91,14 +91,17 @@ mod tests {
         let (packages, conffiles) = status(text.as_bytes());
         let names: Vec<String> = packages.iter().map(|one| format!("{} {}", one.name, one.version)).collect();
         assert_eq!(names, ["a 1:2-3", "b "]);
-        let paths: Vec<(&[u8], bool)> = conffiles.iter().map(|one| (one.0.as_slice(), one.1.is_some())).collect();
+        let paths: Vec<(&[u8], bool)> =
+            conffiles.iter().map(|one| (one.0.as_slice(), one.1.is_some())).collect();
         assert_eq!(paths, [(&b"/etc/a"[..], true), (b"/etc/b", false), (b"/etc/c", true)]);
         assert!(packages[1].state.to_string().contains("config-files"));
     }
 
     #[test]
     fn sums_and_diversions_are_read_and_broken_ones_left_out() {
-        let text = format!("{D41D}  usr/bin/x\n{D41D} *./usr/y z\n{D41D}\n{D41D}  \nzz1d8cd98f00b204e9800998ecf8427e  a\nshort  b\n{D41D}\tc\n");
+        let text = format!(
+            "{D41D}  usr/bin/x\n{D41D} *./usr/y z\n{D41D}\n{D41D}  \nzz1d8cd98f00b204e9800998ecf8427e  a\nshort  b\n{D41D}\tc\n"
+        );
         let paths: Vec<Vec<u8>> = sums(text.as_bytes()).map(|(path, _)| path).collect();
         assert_eq!(paths, [b"/usr/bin/x".to_vec(), b"/usr/y z".to_vec()]);
         let map = diversions(b"/bin/sh\n/bin/sh.distrib\ndash\n/lone\n/two\n");

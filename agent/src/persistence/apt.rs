@@ -51,7 +51,7 @@ pub(super) fn hooks(source: &Source<'_>) -> Vec<Start> {
 
 fn tokens(text: &[u8]) -> Vec<(u32, Token)> {
     let mut found = Vec::new();
-    let mut line = 1;
+    let mut line: u32 = 1;
     let mut bytes = text.iter().copied().peekable();
     while let Some(byte) = bytes.next() {
         let begun = line;
@@ -87,7 +87,9 @@ fn tokens(text: &[u8]) -> Vec<(u32, Token)> {
             }
             _ => {
                 let mut word = vec![byte];
-                while let Some(next) = bytes.next_if(|next| !next.is_ascii_whitespace() && !b"{};\"".contains(next)) {
+                while let Some(next) =
+                    bytes.next_if(|next| !next.is_ascii_whitespace() && !b"{};\"".contains(next))
+                {
                     word.push(next);
                 }
                 found.push((begun, Token::Word(word)));
@@ -102,7 +104,8 @@ pub(super) fn dpkg(source: &Source<'_>) -> Vec<Start> {
     let entry = |(number, line): (u32, &[u8])| {
         let (key, value) = setting(line).unwrap_or_else(|| word(line));
         let key = key.strip_prefix(b"--").unwrap_or(key);
-        let known = [&b"pre-invoke"[..], b"post-invoke", b"status-logger"].contains(&key) && !value.is_empty();
+        let known =
+            [&b"pre-invoke"[..], b"post-invoke", b"status-logger"].contains(&key) && !value.is_empty();
         known.then(|| source.command(number, source.owner(), value, format!("dpkg: {}", show(key))))
     };
     lines(source.text).filter_map(entry).collect()
@@ -112,7 +115,12 @@ pub(super) fn dpkg(source: &Source<'_>) -> Vec<Start> {
 pub(super) fn action(source: &Source<'_>) -> Vec<Start> {
     let entry = |(number, line): (u32, &[u8])| {
         if let Some((b"Exec", command)) = setting(line) {
-            return Some(source.command(number, source.owner(), command, "when packages are installed or removed"));
+            return Some(source.command(
+                number,
+                source.owner(),
+                command,
+                "when packages are installed or removed",
+            ));
         }
         let mut parts = line.splitn(3, |&byte| byte == b':');
         let (packages, state, command) = (parts.next()?, parts.next()?, parts.next()?);

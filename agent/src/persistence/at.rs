@@ -29,7 +29,8 @@ pub(super) fn job(source: &Source<'_>) -> Vec<Start> {
 
 /// `a0000101a2b3c4`: queue, number of the job, minutes since 1970.
 fn time(name: &[u8]) -> String {
-    let minutes = name.get(6..14).and_then(|hex| i64::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+    let minutes =
+        name.get(6..14).and_then(|hex| i64::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
     let time = minutes.and_then(|minutes| jiff::Timestamp::from_second(minutes.checked_mul(60)?).ok());
     time.map_or("once, at a time that its name does not tell".to_owned(), |time| format!("once, at {time}"))
 }

@@ -6,7 +6,8 @@ use super::lines::contains;
 use super::{Source, Start};
 
 /// Commands, and when they are run.
-const KEYS: [(&str, &str); 2] = [("bootcmd", "at every boot (cloud-init)"), ("runcmd", "at the first boot (cloud-init)")];
+const KEYS: [(&str, &str); 2] =
+    [("bootcmd", "at every boot (cloud-init)"), ("runcmd", "at the first boot (cloud-init)")];
 
 pub(super) fn config(source: &Source<'_>) -> Vec<Start> {
     if source.text.starts_with(b"#!") {
@@ -45,5 +46,9 @@ fn line(command: &Value) -> Option<String> {
 
 fn quoted(word: String) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "/._-=:,+@%".contains(character);
-    if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }

@@ -6,27 +6,127 @@ use super::lines::base;
 const LENGTH_MAX: usize = 64 << 10;
 const WORDS_MAX: usize = 4_096;
 const NESTED_MAX: usize = 4;
+const SUBSTITUTIONS_MAX: usize = 32;
 
 /// What starts another program, named after its options.
 const WRAPPERS: &[&[u8]] = &[
-    b"exec", b"nohup", b"setsid", b"sudo", b"doas", b"env", b"nice", b"ionice", b"chrt", b"timeout", b"command",
-    b"builtin", b"eval", b"time", b"stdbuf", b"flock", b"chronic", b"systemd-run", b"busybox", b"disown", b"coproc",
-    b"if", b"then", b"else", b"elif", b"do", b"while", b"until", b"!", b"{", b"and", b"or", b"not",
+    b"exec",
+    b"nohup",
+    b"setsid",
+    b"sudo",
+    b"doas",
+    b"env",
+    b"nice",
+    b"ionice",
+    b"chrt",
+    b"timeout",
+    b"command",
+    b"builtin",
+    b"eval",
+    b"time",
+    b"stdbuf",
+    b"flock",
+    b"chronic",
+    b"systemd-run",
+    b"busybox",
+    b"disown",
+    b"coproc",
+    b"if",
+    b"then",
+    b"else",
+    b"elif",
+    b"do",
+    b"while",
+    b"until",
+    b"!",
+    b"{",
+    b"and",
+    b"or",
+    b"not",
 ];
 
 /// What runs a script.
 const INTERPRETERS: &[&[u8]] = &[
-    b"sh", b"bash", b"dash", b"ash", b"zsh", b"ksh", b"fish", b"csh", b"tcsh", b"python", b"perl", b"ruby", b"node",
-    b"nodejs", b"php", b"lua", b"bun", b"deno", b"java", b"tclsh", b"ld-linux-x86-64.so.2", b"ld-linux-aarch64.so.1",
+    b"sh",
+    b"bash",
+    b"dash",
+    b"ash",
+    b"zsh",
+    b"ksh",
+    b"fish",
+    b"csh",
+    b"tcsh",
+    b"python",
+    b"perl",
+    b"ruby",
+    b"node",
+    b"nodejs",
+    b"php",
+    b"lua",
+    b"bun",
+    b"deno",
+    b"java",
+    b"tclsh",
+    b"ld-linux-x86-64.so.2",
+    b"ld-linux-aarch64.so.1",
 ];
 
 /// What the shell does itself, and what starts nothing.
 const BUILTINS: &[&[u8]] = &[
-    b"[", b"[[", b"test", b"cd", b"echo", b"printf", b"export", b"set", b"unset", b"umask", b":", b"true", b"false",
-    b"sleep", b"return", b"exit", b"fi", b"done", b"}", b"esac", b"case", b"for", b"in", b"local", b"declare",
-    b"typeset", b"readonly", b"alias", b"unalias", b"shopt", b"break", b"continue", b"shift", b"read", b"wait",
-    b"trap", b"let", b"ulimit", b"source-highlight", b"complete", b"setopt", b"bindkey", b"autoload", b"compinit",
-    b"zstyle", b"end", b"status", b"function", b"hash", b"type", b"which", b"bind", b"stty", b"setenv",
+    b"[",
+    b"[[",
+    b"test",
+    b"cd",
+    b"echo",
+    b"printf",
+    b"export",
+    b"set",
+    b"unset",
+    b"umask",
+    b":",
+    b"true",
+    b"false",
+    b"sleep",
+    b"return",
+    b"exit",
+    b"fi",
+    b"done",
+    b"}",
+    b"esac",
+    b"case",
+    b"for",
+    b"in",
+    b"local",
+    b"declare",
+    b"typeset",
+    b"readonly",
+    b"alias",
+    b"unalias",
+    b"shopt",
+    b"break",
+    b"continue",
+    b"shift",
+    b"read",
+    b"wait",
+    b"trap",
+    b"let",
+    b"ulimit",
+    b"source-highlight",
+    b"complete",
+    b"setopt",
+    b"bindkey",
+    b"autoload",
+    b"compinit",
+    b"zstyle",
+    b"end",
+    b"status",
+    b"function",
+    b"hash",
+    b"type",
+    b"which",
+    b"bind",
+    b"stty",
+    b"setenv",
 ];
 
 /// A program or script that a command line names.
@@ -76,13 +176,11 @@ fn look(text: &[u8], home: &[u8], nested: usize, found: &mut Vec<Program>) {
             if is_assignment(word) || (wrapped && option) {
                 continue;
             }
-            if BUILTINS.contains(&name) {
+            if word.is_empty() || BUILTINS.contains(&name) {
                 break;
             }
             if matches!(word, b"." | b"source") {
-                found.extend(
-                    words.next().map(|file| Program { path: expanded(file, home), sourced: true }),
-                );
+                found.extend(words.next().map(|file| Program { path: expanded(file, home), sourced: true }));
                 break;
             }
             found.push(Program { path: expanded(word, home), sourced: false });
@@ -95,12 +193,7 @@ fn look(text: &[u8], home: &[u8], nested: usize, found: &mut Vec<Program>) {
 }
 
 /// The script that an interpreter is given, or what is in the command line that it is given.
-fn script<'w>(
-    words: &mut impl Iterator<Item = &'w [u8]>,
-    home: &[u8],
-    nested: usize,
-    found: &mut Vec<Program>,
-) {
+fn script(words: &mut dyn Iterator<Item = &[u8]>, home: &[u8], nested: usize, found: &mut Vec<Program>) {
     while let Some(word) = words.next() {
         match word {
             [b'-', flags @ .., b'c'] if !flags.contains(&b'-') => {
@@ -118,9 +211,12 @@ fn script<'w>(
 
 /// `~/x` and `$HOME/x` below the home.
 pub(crate) fn expanded(path: &[u8], home: &[u8]) -> Vec<u8> {
-    let tails = [&b"~"[..], b"$HOME", b"${HOME}", b"%h"].into_iter().find_map(|start| path.strip_prefix(start));
+    let tails =
+        [&b"~"[..], b"$HOME", b"${HOME}", b"%h"].into_iter().find_map(|start| path.strip_prefix(start));
     match tails {
-        Some(tail) if !home.is_empty() && tail.first().is_none_or(|&byte| byte == b'/') => [home, tail].concat(),
+        Some(tail) if !home.is_empty() && tail.first().is_none_or(|&byte| byte == b'/') => {
+            [home, tail].concat()
+        }
         _ => path.to_vec(),
     }
 }
@@ -142,8 +238,8 @@ pub(crate) fn commands(text: &[u8]) -> Vec<Vec<Vec<u8>>> {
         if reader.words > WORDS_MAX {
             break;
         }
-        match (reader.quote, byte) {
-            (Some(quote), _) if byte == quote => reader.quote = None,
+        match (reader.now.quote, byte) {
+            (Some(quote), _) if byte == quote => reader.now.quote = None,
             (Some(b'\''), _) => reader.push(byte),
             (_, b'\\') => {
                 if let Some(next) = bytes.next().filter(|&next| next != b'\n') {
@@ -152,68 +248,99 @@ pub(crate) fn commands(text: &[u8]) -> Vec<Vec<Vec<u8>>> {
             }
             // A command in place of a word, inside of quotes too.
             (_, b'`') => reader.end_command(),
-            (_, b'$') if bytes.peek() == Some(&b'(') => {
+            (_, b'$') if bytes.peek() == Some(&b'(') && reader.outer.len() < SUBSTITUTIONS_MAX => {
                 bytes.next();
-                reader.quote = None;
-                reader.end_command();
+                reader.substitute();
             }
             (Some(_), _) => reader.push(byte),
             (None, b'"' | b'\'') => {
-                reader.quote = Some(byte);
-                reader.word.get_or_insert_default();
+                reader.now.quote = Some(byte);
+                reader.now.word.get_or_insert_default();
             }
-            (None, b'#') if reader.word.is_none() => while bytes.next_if(|&next| next != b'\n').is_some() {},
+            (None, b'#') if reader.now.word.is_none() => {
+                while bytes.next_if(|&next| next != b'\n').is_some() {}
+            }
             (None, b'<' | b'>') => {
                 reader.redirect();
                 while bytes.next_if(|next| matches!(next, b'<' | b'>' | b'&' | b'|')).is_some() {}
             }
+            (None, b')') if !reader.outer.is_empty() => reader.end_substitution(),
             (None, b';' | b'&' | b'|' | b'\n' | b'(' | b')') => reader.end_command(),
             (None, _) if byte.is_ascii_whitespace() => reader.end_word(),
             (None, _) => reader.push(byte),
         }
     }
+    while !reader.outer.is_empty() {
+        reader.end_substitution();
+    }
     reader.end_command();
+    reader.all.retain(|command| !command.is_empty());
     reader.all
 }
 
 #[derive(Default)]
 struct Reader {
     all: Vec<Vec<Vec<u8>>>,
+    words: usize,
+    now: Level,
+    /// Around the commands in place of words.
+    outer: Vec<Level>,
+}
+
+/// One command, as far as it was read.
+#[derive(Default)]
+struct Level {
     command: Vec<Vec<u8>>,
     word: Option<Vec<u8>>,
     quote: Option<u8>,
     /// Whether the next word is a file that is read or written.
     redirected: bool,
-    words: usize,
+    /// Its place among all, where commands in it were read first.
+    at: Option<usize>,
 }
 
 impl Reader {
     fn push(&mut self, byte: u8) {
-        self.word.get_or_insert_default().push(byte);
+        self.now.word.get_or_insert_default().push(byte);
     }
 
     fn end_word(&mut self) {
-        if let Some(word) = self.word.take()
-            && !std::mem::take(&mut self.redirected)
+        if let Some(word) = self.now.word.take()
+            && !std::mem::take(&mut self.now.redirected)
         {
             self.words = self.words.saturating_add(1);
-            self.command.push(word);
+            self.now.command.push(word);
         }
     }
 
     fn end_command(&mut self) {
         self.end_word();
-        self.redirected = false;
-        if !self.command.is_empty() {
-            self.all.push(std::mem::take(&mut self.command));
+        self.now.redirected = false;
+        let command = std::mem::take(&mut self.now.command);
+        match self.now.at.take().and_then(|at| self.all.get_mut(at)) {
+            Some(place) => *place = command,
+            None => self.all.push(command),
         }
     }
 
     fn redirect(&mut self) {
         // The number of a descriptor is no word.
-        self.word.take_if(|word| word.iter().all(u8::is_ascii_digit));
+        self.now.word.take_if(|word| word.iter().all(u8::is_ascii_digit));
         self.end_word();
-        self.redirected = true;
+        self.now.redirected = true;
+    }
+
+    fn substitute(&mut self) {
+        if self.now.at.is_none() {
+            self.now.at = Some(self.all.len());
+            self.all.push(Vec::new());
+        }
+        self.outer.push(std::mem::take(&mut self.now));
+    }
+
+    fn end_substitution(&mut self) {
+        self.end_command();
+        self.now = self.outer.pop().unwrap_or_default();
     }
 }
 
@@ -240,7 +367,8 @@ mod tests {
             ("[ -f ~/.bash_aliases ] && . ~/.bash_aliases", vec!["/home/u/.bash_aliases"]),
             ("timeout 5 python3.11 -u $HOME/x.py", vec!["python3.11", "/home/u/x.py"]),
             ("bash <(wget -qO- h)", vec!["bash", "wget"]),
-            ("eval \"$(/opt/tool init)\"", vec!["/opt/tool"]),
+            ("eval \"$(/opt/tool init)\"; /opt/b", vec!["/opt/tool", "/opt/b"]),
+            ("cp \"$(/opt/a 'x)')/y\" /tmp/z && /opt/c", vec!["cp", "/opt/a", "/opt/c"]),
             ("sudo -n env A=b /opt/y # /opt/z", vec!["/opt/y"]),
         ] {
             assert_eq!(named(text), expected, "{text}");
@@ -249,7 +377,24 @@ mod tests {
 
     #[test]
     fn what_starts_nothing_or_is_broken_names_nothing() {
-        for text in ["", " ", "#", "'", "\"", "\\", ";;;", "A=b", "echo /tmp/x", ">", "2>", "(", "| |", ". ", "exec", "-"] {
+        for text in [
+            "",
+            " ",
+            "#",
+            "'",
+            "\"",
+            "\\",
+            ";;;",
+            "A=b",
+            "echo /tmp/x",
+            ">",
+            "2>",
+            "(",
+            "| |",
+            ". ",
+            "exec",
+            "-",
+        ] {
             let found: Vec<String> = named(text).into_iter().filter(|name| name.contains('/')).collect();
             assert!(found.is_empty(), "{text}: {found:?}");
         }

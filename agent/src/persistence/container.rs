@@ -47,7 +47,8 @@ pub(super) fn docker(source: &Source<'_>) -> Vec<Start> {
     }
     let name = container.name.trim_start_matches('/');
     let name = if name.is_empty() { container.id.as_str() } else { name };
-    let words: Vec<&str> = std::iter::once(container.path.as_str()).chain(container.args.iter().map(String::as_str)).collect();
+    let words: Vec<&str> =
+        std::iter::once(container.path.as_str()).chain(container.args.iter().map(String::as_str)).collect();
     let user = if container.config.user.is_empty() { "root" } else { &container.config.user };
     let who = Who::User(format!("{user} of the container {name}").into_bytes());
     let when = format!("with Docker: restart policy {policy}; image {}", container.config.image);
@@ -86,7 +87,13 @@ pub(super) fn pod(source: &Source<'_>) -> Vec<Start> {
     let start = |member: Member| {
         let words = [member.command, member.args].concat().join(" ");
         let what = format!("{} {words}", member.image);
-        let mut one = source.thing(0, Who::User(b"root of the pod".to_vec()), what.trim_end().as_bytes(), None, "with the kubelet");
+        let mut one = source.thing(
+            0,
+            Who::User(b"root of the pod".to_vec()),
+            what.trim_end().as_bytes(),
+            None,
+            "with the kubelet",
+        );
         one.odd.extend(super::reasons::of_command(words.as_bytes(), b""));
         one
     };

@@ -14,7 +14,8 @@ fn entry(source: &Source<'_>, named: bool, number: u32, line: &[u8]) -> Option<S
     if let Some((name, value)) = setting(line).filter(|(name, _)| is_name(name)) {
         let assignment = [name, b"=", value].concat();
         let who = if named { Who::User(b"every user of this table".to_vec()) } else { user };
-        return hooks(name, value).then(|| source.command(number, who, &assignment, "with each job of this table"));
+        return hooks(name, value)
+            .then(|| source.command(number, who, &assignment, "with each job of this table"));
     }
     let (when, rest) = schedule(line)?;
     let (who, command) = if named {
@@ -44,7 +45,9 @@ fn schedule(line: &[u8]) -> Option<(String, &[u8])> {
         let (name, rest) = word(rest);
         let when = match name {
             b"reboot" => "at every start of cron (boot)".to_owned(),
-            b"yearly" | b"annually" | b"monthly" | b"weekly" | b"daily" | b"midnight" | b"hourly" => show(name),
+            b"yearly" | b"annually" | b"monthly" | b"weekly" | b"daily" | b"midnight" | b"hourly" => {
+                show(name)
+            }
             _ => return None,
         };
         return Some((when, rest));
@@ -72,7 +75,11 @@ fn words(fields: &[&[u8]]) -> String {
             format!("every {} minutes", show(split_once(minute, b'/').unwrap_or_default().1))
         }
         [minute, hour, b"*", b"*", b"*"] if number(minute).is_some() && number(hour).is_some() => {
-            format!("daily at {:02}:{:02}", number(hour).unwrap_or_default(), number(minute).unwrap_or_default())
+            format!(
+                "daily at {:02}:{:02}",
+                number(hour).unwrap_or_default(),
+                number(minute).unwrap_or_default()
+            )
         }
         _ => format!("cron schedule {}", show(&fields.join(&b' '))),
     }

@@ -11,7 +11,13 @@ pub(super) fn config(source: &Source<'_>) -> Vec<Start> {
         let who = source.everybody();
         match (section.as_slice(), key.as_slice()) {
             (b"core", b"hookspath") | (b"init", b"templatedir") => {
-                starts.push(source.thing(number, who, &value, Some(&value), format!("{when}: hooks from this folder")));
+                starts.push(source.thing(
+                    number,
+                    who,
+                    &value,
+                    Some(&value),
+                    format!("{when}: hooks from this folder"),
+                ));
             }
             (b"core", b"fsmonitor" | b"sshcommand" | b"pager" | b"editor" | b"askpass" | b"gitproxy")
             | (b"diff", b"external")
@@ -21,9 +27,10 @@ pub(super) fn config(source: &Source<'_>) -> Vec<Start> {
                     starts.push(source.command(number, who, &value, when));
                 }
             }
-            (section, b"helper" | b"textconv" | b"clean" | b"smudge" | b"process" | b"driver" | b"cmd" | b"program")
-                if !section.is_empty() =>
-            {
+            (
+                section,
+                b"helper" | b"textconv" | b"clean" | b"smudge" | b"process" | b"driver" | b"cmd" | b"program",
+            ) if !section.is_empty() => {
                 let command = value.strip_prefix(b"!").unwrap_or(&value);
                 starts.push(source.command(number, who, command, when));
             }
@@ -40,7 +47,9 @@ pub(super) fn config(source: &Source<'_>) -> Vec<Start> {
 
 /// `include.path`, and the conditional ones.
 pub(super) fn includes(source: &Source<'_>) -> Vec<Vec<u8>> {
-    let named = settings(source.text).into_iter().filter(|(_, section, key, _)| section.starts_with(b"include") && key == b"path");
+    let named = settings(source.text)
+        .into_iter()
+        .filter(|(_, section, key, _)| section.starts_with(b"include") && key == b"path");
     let base = super::lines::folder(source.path);
     let absolute = |value: Vec<u8>| {
         let path = super::command::expanded(&value, source.home());

@@ -38,5 +38,7 @@ pub(super) fn includes(source: &Source<'_>) -> Vec<Vec<u8>> {
         let (first, pattern) = word(line);
         (first == b"include" && !pattern.is_empty()).then(|| unquoted(pattern))
     });
-    named.map(|name| if name.starts_with(b"/") { name.to_vec() } else { [base, b"/", name].concat() }).collect()
+    named
+        .map(|name| if name.starts_with(b"/") { name.to_vec() } else { [base, b"/", name].concat() })
+        .collect()
 }

@@ -102,7 +102,14 @@ impl<'a> Source<'a> {
     }
 
     /// Something that is no command line.
-    fn thing(&self, line: u32, who: Who, what: &[u8], target: Option<&[u8]>, when: impl Into<String>) -> Start {
+    fn thing(
+        &self,
+        line: u32,
+        who: Who,
+        what: &[u8],
+        target: Option<&[u8]>,
+        when: impl Into<String>,
+    ) -> Start {
         let target = target.map(|path| command::expanded(path, self.home()));
         let odd = target.as_deref().map(reasons::of_path).unwrap_or_default();
         Start { line, who, what: what.to_vec(), target, when: when.into(), odd }

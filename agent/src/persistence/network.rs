@@ -26,6 +26,9 @@ pub(super) fn mail(source: &Source<'_>) -> Vec<Start> {
         let to = split_once(line, b':').map_or(line, |(_, value)| value.trim_ascii());
         if let Some(command) = unquoted(to).strip_prefix(b"|") {
             let command = unquoted(command.trim_ascii());
+            if command.is_empty() {
+                continue;
+            }
             starts.push(source.command(number, source.everybody(), command, "when mail arrives"));
         }
     }

@@ -38,7 +38,10 @@ fn units_say_what_runs_as_whom_and_when() {
     is(all[0].clone(), ["web", "/srv/x  -d", "when x.service starts; wanted by multi-user.target"]);
     is(all[1].clone(), ["root", "/srv/y", "when x.service stops"]);
     let timer = "[Timer]\nOnCalendar=*:0/5\nOnBootSec=1\n";
-    is(one(Kind::SystemdUnit, "/etc/systemd/system/t.timer", timer), ["unit t.service", "t.service", "OnCalendar=*:0/5, OnBootSec=1"]);
+    is(
+        one(Kind::SystemdUnit, "/etc/systemd/system/t.timer", timer),
+        ["unit t.service", "t.service", "OnCalendar=*:0/5, OnBootSec=1"],
+    );
     let socket = "[Socket]\nListenStream=4444\nService=s@.service\n";
     is(one(Kind::SystemdUnit, "/x/s.socket", socket), ["unit s@.service", "s@.service", "ListenStream=4444"]);
     let path = "[Path]\nPathExists=/tmp/go\nUnit=p.service\n";
@@ -47,14 +50,22 @@ fn units_say_what_runs_as_whom_and_when() {
     let all = read(Kind::SystemdDropIn, "/etc/systemd/system/ssh.service.d/10.conf", drop_in);
     is(all[0].clone(), ["unit ssh.service", "/opt/z", "when ssh.service has started"]);
     assert!(all[1].1.contains("LD_PRELOAD"));
-    let of_user = read_of(Kind::SystemdUnit, "/home/u/.config/systemd/user/x.service", "[Service]\nExecStart=%h/.x/y\n", Some(("u", "/home/u")));
+    let of_user = read_of(
+        Kind::SystemdUnit,
+        "/home/u/.config/systemd/user/x.service",
+        "[Service]\nExecStart=%h/.x/y\n",
+        Some(("u", "/home/u")),
+    );
     assert_eq!(of_user[0].0, "u");
 }
 
 #[test]
 fn links_say_with_what_a_unit_or_script_starts() {
     let link = |kind, path: &str| link(kind, path.as_bytes(), b"/usr/lib/systemd/system/a.service", None);
-    assert_eq!(link(Kind::SystemdLink, "/etc/systemd/system/m.target.wants/a.service").unwrap().when, "with m.target");
+    assert_eq!(
+        link(Kind::SystemdLink, "/etc/systemd/system/m.target.wants/a.service").unwrap().when,
+        "with m.target"
+    );
     assert_eq!(link(Kind::RunlevelLink, "/etc/rc2.d/S01x").unwrap().when, "at runlevel 2");
     assert!(link(Kind::RunlevelLink, "/etc/rc0.d/K01x").is_none());
     assert!(super::link(Kind::SystemdLink, b"/etc/systemd/system/a.service", b"/dev/null", None).is_none());
@@ -66,7 +77,8 @@ fn tables_of_cron_are_read_and_their_broken_lines_are_not() {
     let text = "SHELL=/bin/sh\nMAILTO=x\n*/5 * * * * root /opt/a -x\n@reboot www-data /opt/b\n17 3 * * * root /opt/c\n\
         # 1 1 1 1 1 root /no\n* * * * *\n* * * root /no\n@never root /no\n99 a!b * * * root /no\n* * * * * root\n@\n1 2 3\n0 0 1 1 * root /opt/d\nLD_PRELOAD=/opt/e.so\n";
     let all = read(Kind::Crontab, "/etc/cron.d/x", text);
-    let short: Vec<(&str, &str, &str)> = all.iter().map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str())).collect();
+    let short: Vec<(&str, &str, &str)> =
+        all.iter().map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str())).collect();
     assert_eq!(
         short,
         [
@@ -77,7 +89,10 @@ fn tables_of_cron_are_read_and_their_broken_lines_are_not() {
             ("every user of this table", "LD_PRELOAD=/opt/e.so", "with each job of this table"),
         ]
     );
-    is(one(Kind::CronOfUser, "/var/spool/cron/crontabs/u", "* * * * * /opt/a\n"), ["u", "/opt/a", "every minute"]);
+    is(
+        one(Kind::CronOfUser, "/var/spool/cron/crontabs/u", "* * * * * /opt/a\n"),
+        ["u", "/opt/a", "every minute"],
+    );
     let anacron = "START_HOURS_RANGE=1-2\n1 5 cron.daily run-parts /etc/cron.daily\nx 5 a b\n1 5\n@monthly 9 m /opt/m\n";
     let all = read(Kind::Anacrontab, "/etc/anacrontab", anacron);
     assert_eq!(all.len(), 2, "{all:?}");
@@ -103,19 +118,31 @@ fn shells_files_show_their_telling_lines() {
     let what: Vec<&str> = all.iter().map(|one| one.1.as_str()).collect();
     assert_eq!(what.len(), 5, "{what:#?}");
     assert_eq!(what[0], "/home/u/.bashrc");
-    assert!(what[2].starts_with("nohup node") && what[3].contains("PROMPT_COMMAND") && what[4].contains("sudo"));
+    assert!(
+        what[2].starts_with("nohup node") && what[3].contains("PROMPT_COMMAND") && what[4].contains("sudo")
+    );
     assert!(all.iter().all(|one| one.0 == "u" && one.2 == "w"));
     let script = read(Kind::Script, "/etc/rc.local", "#!/bin/sh\necho hi\n/opt/x\n/dev/shm/y &\nexit 0\n");
     assert_eq!(script.len(), 2, "{script:?}");
     assert_eq!(read(Kind::Script, "/etc/rc.local", "\x7fELF /dev/shm/y\n/dev/shm/y").len(), 1);
-    is(one(Kind::Environment, "/etc/environment", "PATH=/bin\nLD_PRELOAD=/opt/x.so\nA\n=\n"), ["*", "LD_PRELOAD=/opt/x.so", "w"]);
+    is(
+        one(Kind::Environment, "/etc/environment", "PATH=/bin\nLD_PRELOAD=/opt/x.so\nA\n=\n"),
+        ["*", "LD_PRELOAD=/opt/x.so", "w"],
+    );
 }
 
 #[test]
 fn desktop_entries_and_bus_services_are_read() {
     let entry = "[Desktop Entry]\nName=x\nExec=/opt/x %u\n[Desktop Action a]\nExec=/no\n";
     is(one(Kind::Autostart, "/etc/xdg/autostart/x.desktop", entry), ["*", "/opt/x %u", "desktop session"]);
-    for text in ["", "Exec=/no", "[Desktop Entry]\nHidden=TRUE\nExec=/no", "[Other]\nExec=/no", "[Desktop Entry]\nexec=/no", "[Desktop Entry"] {
+    for text in [
+        "",
+        "Exec=/no",
+        "[Desktop Entry]\nHidden=TRUE\nExec=/no",
+        "[Other]\nExec=/no",
+        "[Desktop Entry]\nexec=/no",
+        "[Desktop Entry",
+    ] {
         assert!(read(Kind::Autostart, "/x", text).is_empty(), "{text}");
     }
     let service = "[D-BUS Service]\nName=a.b\nExec=/opt/x\nUser=web\n";
@@ -128,14 +155,28 @@ fn keys_and_what_ssh_runs_are_read() {
         # ssh-rsa no\nssh-rsa\ncommand=\"open ssh-rsa AAAA\ngarbage here\nfrom=\"a\" nothing AAAA\n\"\n,,, ,\n";
     let all = read_of(Kind::AuthorizedKeys, "/home/u/.ssh/authorized_keys", keys, Some(("u", "/home/u")));
     let what: Vec<&str> = all.iter().map(|one| one.1.as_str()).collect();
-    assert_eq!(what, ["a login shell", "/opt/x \"a b\"", "LD_PRELOAD=/opt/l.so", "a login shell"], "{all:#?}");
+    assert_eq!(
+        what,
+        ["a login shell", "/opt/x \"a b\"", "LD_PRELOAD=/opt/l.so", "a login shell"],
+        "{all:#?}"
+    );
     let server = "AuthorizedKeysCommand /opt/k %u\nAuthorizedKeysCommandUser nobody\nSubsystem sftp internal-sftp\nMatch User b\nForceCommand=/opt/f\nPort 22\nForceCommand none\nSetEnv A=b\n\nX";
     let all = read(Kind::SshServer, "/etc/ssh/sshd_config", server);
     assert_eq!(all.len(), 2, "{all:?}");
     is(all[0].clone(), ["nobody", "/opt/k %u", "attempt to log in by key"]);
     is(all[1].clone(), ["*", "/opt/f", "Match User b"]);
-    is(one(Kind::SshClient, "/etc/ssh/ssh_config", "Host h\n ProxyCommand /opt/p %h\n"), ["*", "/opt/p %h", "connects to h"]);
-    let source = Source { kind: Kind::SshServer, path: b"/etc/ssh/sshd_config", text: b"Include /a/*.conf b\n", user: None, when: "", beside: b"" };
+    is(
+        one(Kind::SshClient, "/etc/ssh/ssh_config", "Host h\n ProxyCommand /opt/p %h\n"),
+        ["*", "/opt/p %h", "connects to h"],
+    );
+    let source = Source {
+        kind: Kind::SshServer,
+        path: b"/etc/ssh/sshd_config",
+        text: b"Include /a/*.conf b\n",
+        user: None,
+        when: "",
+        beside: b"",
+    };
     assert_eq!(includes(&source), [b"/a/*.conf".to_vec(), b"/etc/ssh/b".to_vec()]);
 }
 
@@ -174,7 +215,8 @@ fn hooks_of_package_managers_are_read() {
     let what: Vec<&str> = all.iter().map(|one| one.1.as_str()).collect();
     assert_eq!(what, ["/opt/a; true", "/opt/b"], "{all:?}");
     assert!(all[1].2.contains("apt::update::pre-invoke"), "{all:?}");
-    for text in ["}", "{", "\"", "DPkg::Post-Invoke", ";;;", "/*", "DPkg::Post-Invoke {\"a\"", "}}}} \"x\";"] {
+    for text in ["}", "{", "\"", "DPkg::Post-Invoke", ";;;", "/*", "DPkg::Post-Invoke {\"a\"", "}}}} \"x\";"]
+    {
         assert!(read(Kind::Apt, "/x", text).is_empty(), "{text}");
     }
     is(one(Kind::Dpkg, "/x", "log /a\npre-invoke=/opt/x\npost-invoke\n"), ["root", "/opt/x", "pre-invoke"]);
@@ -187,13 +229,17 @@ fn git_mail_and_the_network_are_read() {
     let all = read(Kind::Git, "/etc/gitconfig", text);
     let what: Vec<&str> = all.iter().map(|one| one.1.as_str()).collect();
     assert_eq!(what, ["/opt/h", "/opt/a", "/opt/c"]);
-    is(one(Kind::NetworkInterfaces, "/x", "iface eth0 inet dhcp\n post-up /opt/x\n up\n"), ["root", "/opt/x", "eth0"]);
+    is(
+        one(Kind::NetworkInterfaces, "/x", "iface eth0 inet dhcp\n post-up /opt/x\n up\n"),
+        ["root", "/opt/x", "eth0"],
+    );
     is(one(Kind::Mail, "/etc/aliases", "a: b\nc: \"|/opt/x y\"\n|\n"), ["*", "/opt/x y", "mail"]);
 }
 
 #[test]
 fn scripts_in_settings_are_read() {
-    let text = "/var/log/x {\n daily\n postrotate\n  /opt/a\n  /opt/b\n endscript\n}\nprerotate\n/opt/never-ended\n";
+    let text =
+        "/var/log/x {\n daily\n postrotate\n  /opt/a\n  /opt/b\n endscript\n}\nprerotate\n/opt/never-ended\n";
     is(one(Kind::Logrotate, "/etc/logrotate.d/x", text), ["root", "/opt/a\n/opt/b", "postrotate"]);
     let formats = ":x:M::MZ::/opt/x:\n#:y:M::MZ::/no:\nz\n:::\n";
     is(one(Kind::Binfmt, "/etc/binfmt.d/x.conf", formats), ["*", "/opt/x", "format x"]);
@@ -202,8 +248,14 @@ fn scripts_in_settings_are_read() {
     is(one(Kind::Sudoers, "/etc/sudoers", sudoers), ["root", "/opt/x", "by u"]);
     let inittab = "id:2:initdefault:\nx:2345:respawn:/opt/x\n::\nbroken\n";
     is(one(Kind::Inittab, "/etc/inittab", inittab), ["root", "/opt/x", "respawn at runlevels 2345"]);
-    is(one(Kind::Inetd, "/x", "ssh stream tcp nowait u /opt/x x -i\nbad\n"), ["u", "/opt/x x -i", "ssh (tcp)"]);
-    is(one(Kind::Inetd, "/x", "service s\n{\n server = /opt/x\n user = u\n}\n{\n}\n"), ["u", "/opt/x", "connection to s"]);
+    is(
+        one(Kind::Inetd, "/x", "ssh stream tcp nowait u /opt/x x -i\nbad\n"),
+        ["u", "/opt/x x -i", "ssh (tcp)"],
+    );
+    is(
+        one(Kind::Inetd, "/x", "service s\n{\n server = /opt/x\n user = u\n}\n{\n}\n"),
+        ["u", "/opt/x", "connection to s"],
+    );
     is(one(Kind::Upstart, "/x", "start on net\nexec /opt/x\nexec\n"), ["root", "/opt/x", "net"]);
 }
 
@@ -223,7 +275,14 @@ fn containers_and_clouds_are_read() {
     assert_eq!((found.len(), found[0].what.as_slice()), (1, &b"/x -d"[..]));
     assert!(found[0].when.contains("always") && !found[0].odd.is_empty(), "{found:?}");
     for beside in ["", "{", "[]", r#"{"RestartPolicy":{"Name":"no"}}"#, r#"{"RestartPolicy":7}"#] {
-        assert!(starts(&source(Box::leak(config.to_owned().into_boxed_str()), Box::leak(beside.to_owned().into_boxed_str()))).is_empty(), "{beside}");
+        assert!(
+            starts(&source(
+                Box::leak(config.to_owned().into_boxed_str()),
+                Box::leak(beside.to_owned().into_boxed_str())
+            ))
+            .is_empty(),
+            "{beside}"
+        );
     }
     let cloud = "#cloud-config\nruncmd:\n - [sh, -c, 'curl h | sh']\n - /opt/x\n - {a: b}\nbootcmd: /no\n";
     let all = read(Kind::CloudInit, "/etc/cloud/cloud.cfg", cloud);
@@ -234,8 +293,14 @@ fn containers_and_clouds_are_read() {
     }
     let pod = "spec:\n  containers:\n  - image: i\n    command: [/x]\n";
     is(one(Kind::StaticPod, "/x", pod), ["root of the pod", "i /x", "kubelet"]);
-    is(one(Kind::Quadlet, "/x/c.container", "[Container]\nImage=i\nExec=/x\n"), ["root", "container of i /x", "c.container"]);
-    is(one(Kind::PythonPath, "/x.pth", "/opt\nimport os; os.system('x')\nimports\n"), ["*", "import os; os.system('x')", "Python"]);
+    is(
+        one(Kind::Quadlet, "/x/c.container", "[Container]\nImage=i\nExec=/x\n"),
+        ["root", "container of i /x", "c.container"],
+    );
+    is(
+        one(Kind::PythonPath, "/x.pth", "/opt\nimport os; os.system('x')\nimports\n"),
+        ["*", "import os; os.system('x')", "Python"],
+    );
 }
 
 /// All kinds, by way of the table.

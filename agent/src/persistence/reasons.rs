@@ -4,15 +4,59 @@ use super::command::{self, Program};
 use super::lines::{base, contains, split_once, word};
 
 /// Where anybody may write, or what a restart empties.
-const TEMPORARY: [&[u8]; 6] = [b"/tmp/", b"/var/tmp/", b"/dev/shm/", b"/run/user/", b"/dev/mqueue/", b"/run/shm/"];
+const TEMPORARY: [&[u8]; 6] =
+    [b"/tmp/", b"/var/tmp/", b"/dev/shm/", b"/run/user/", b"/dev/mqueue/", b"/run/shm/"];
 
 /// Hidden directories that many have: programs below them are nothing unusual.
 const ORDINARY: &[&[u8]] = &[
-    b".local", b".config", b".ssh", b".cargo", b".rustup", b".nvm", b".npm", b".npm-global", b".bun", b".deno", b".volta",
-    b".sdkman", b".pyenv", b".rbenv", b".rvm", b".asdf", b".venv", b".virtualenvs", b".git", b".husky", b".oh-my-zsh",
-    b".fzf", b".zsh", b".bash_it", b".vscode-server", b".docker", b".krew", b".poetry", b".gem", b".m2", b".linuxbrew",
-    b".dotnet", b".nix-profile", b".nix-defexpr", b".wasmtime", b".foundry", b".ghcup", b".cabal", b".stack", b".fly",
-    b".vim", b".emacs.d", b".steam", b".var", b".kube", b".aws", b".azure", b".dircolors",
+    b".local",
+    b".config",
+    b".ssh",
+    b".cargo",
+    b".rustup",
+    b".nvm",
+    b".npm",
+    b".npm-global",
+    b".bun",
+    b".deno",
+    b".volta",
+    b".sdkman",
+    b".pyenv",
+    b".rbenv",
+    b".rvm",
+    b".asdf",
+    b".venv",
+    b".virtualenvs",
+    b".git",
+    b".husky",
+    b".oh-my-zsh",
+    b".fzf",
+    b".zsh",
+    b".bash_it",
+    b".vscode-server",
+    b".docker",
+    b".krew",
+    b".poetry",
+    b".gem",
+    b".m2",
+    b".linuxbrew",
+    b".dotnet",
+    b".nix-profile",
+    b".nix-defexpr",
+    b".wasmtime",
+    b".foundry",
+    b".ghcup",
+    b".cabal",
+    b".stack",
+    b".fly",
+    b".vim",
+    b".emacs.d",
+    b".steam",
+    b".var",
+    b".kube",
+    b".aws",
+    b".azure",
+    b".dircolors",
 ];
 
 /// What fetches.
@@ -34,7 +78,8 @@ pub(crate) fn of_command(text: &[u8], home: &[u8]) -> Vec<&'static str> {
     if downloads_and_runs(text) {
         reasons.push("downloads something and runs it");
     }
-    let decodes = contains(text, b"base64") && [&b" -d"[..], b"--decode", b" -D"].iter().any(|flag| contains(text, flag));
+    let decodes = contains(text, b"base64")
+        && [&b" -d"[..], b"--decode", b" -D"].iter().any(|flag| contains(text, flag));
     if decodes || contains(text, b"b64decode") || contains(text, b"base64_decode") {
         reasons.push("decodes base64");
     }
@@ -82,7 +127,9 @@ fn ties_a_shell(text: &[u8]) -> bool {
         words.first().is_some_and(|first| PIPES.contains(&base(first)))
             && words.iter().any(|word| matches!(word.as_slice(), b"-e" | b"-c") || contains(word, b"EXEC:"))
     });
-    pipe || [&b"/dev/tcp/"[..], b"/dev/udp/", b"bash -i", b"import socket"].iter().any(|sign| contains(text, sign))
+    pipe || [&b"/dev/tcp/"[..], b"/dev/udp/", b"bash -i", b"import socket"]
+        .iter()
+        .any(|sign| contains(text, sign))
 }
 
 fn downloads_and_runs(text: &[u8]) -> bool {
@@ -101,10 +148,11 @@ fn downloads_and_runs(text: &[u8]) -> bool {
         }
         rest = after;
     }
-    let inner = [&b"$("[..], b"`", b"<("].iter().any(|open| {
-        FETCHERS.iter().any(|name| contains(text, &[open, *name].concat()))
-    });
-    inner && (contains(text, b"sh ") || contains(text, b"eval") || contains(text, b"sh <")) || contains(text, b"chmod")
+    let inner = [&b"$("[..], b"`", b"<("]
+        .iter()
+        .any(|open| FETCHERS.iter().any(|name| contains(text, &[open, *name].concat())));
+    inner && (contains(text, b"sh ") || contains(text, b"eval") || contains(text, b"sh <"))
+        || contains(text, b"chmod")
 }
 
 #[cfg(test)]

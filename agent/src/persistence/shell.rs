@@ -5,8 +5,16 @@ use super::lines::{contains, joined, setting, unquoted};
 use super::{Source, Start};
 
 /// Variables that make a shell, or all programs, run something.
-const HOOKS: [&[u8]; 8] =
-    [b"PROMPT_COMMAND", b"LD_PRELOAD", b"LD_AUDIT", b"BASH_ENV", b"ENV", b"PS0", b"PERL5OPT", b"PYTHONSTARTUP"];
+const HOOKS: [&[u8]; 8] = [
+    b"PROMPT_COMMAND",
+    b"LD_PRELOAD",
+    b"LD_AUDIT",
+    b"BASH_ENV",
+    b"ENV",
+    b"PS0",
+    b"PERL5OPT",
+    b"PYTHONSTARTUP",
+];
 
 /// What an alias of is odd: a password is typed into it, or it is looked with.
 const GUARDED: [&[u8]; 6] = [b"sudo", b"su", b"ssh", b"passwd", b"ps", b"crontab"];
@@ -62,7 +70,9 @@ pub(super) fn environment(source: &Source<'_>) -> Vec<Start> {
 
 fn is_hook(line: &[u8]) -> bool {
     commands(line).iter().any(|words| {
-        let first = words.iter().find(|word| !matches!(word.as_slice(), b"export" | b"set" | b"-x" | b"-gx" | b"alias"));
+        let first = words
+            .iter()
+            .find(|word| !matches!(word.as_slice(), b"export" | b"set" | b"-x" | b"-gx" | b"alias"));
         let Some(first) = first else { return false };
         let name = first.split(|&byte| byte == b'=').next().unwrap_or_default();
         let assigns = command::is_assignment(first);

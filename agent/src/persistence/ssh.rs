@@ -89,11 +89,21 @@ pub(super) fn server(source: &Source<'_>) -> Vec<Start> {
             b"match" => of = format!(" (Match {})", show(value)),
             b"authorizedkeyscommand" => {
                 let who = user_of(b"AuthorizedKeysCommandUser");
-                starts.push(source.command(*number, who, value, format!("at every attempt to log in by key{of}")));
+                starts.push(source.command(
+                    *number,
+                    who,
+                    value,
+                    format!("at every attempt to log in by key{of}"),
+                ));
             }
             b"authorizedprincipalscommand" => {
                 let who = user_of(b"AuthorizedPrincipalsCommandUser");
-                starts.push(source.command(*number, who, value, format!("at every attempt to log in by certificate{of}")));
+                starts.push(source.command(
+                    *number,
+                    who,
+                    value,
+                    format!("at every attempt to log in by certificate{of}"),
+                ));
             }
             b"forcecommand" if *value != b"internal-sftp" => {
                 starts.push(source.command(*number, login, value, format!("at every login{of}")));
@@ -101,7 +111,12 @@ pub(super) fn server(source: &Source<'_>) -> Vec<Start> {
             b"subsystem" => {
                 let (name, command) = word(value);
                 if command != b"internal-sftp" {
-                    starts.push(source.command(*number, login, command, format!("at a login for {}{of}", show(name))));
+                    starts.push(source.command(
+                        *number,
+                        login,
+                        command,
+                        format!("at a login for {}{of}", show(name)),
+                    ));
                 }
             }
             b"setenv" | b"acceptenv" if find(value, b"LD_").is_some() => {
@@ -129,7 +144,9 @@ pub(super) fn client(source: &Source<'_>) -> Vec<Start> {
     for (number, key, value) in directives(source.text) {
         match key.to_ascii_lowercase().as_slice() {
             b"host" | b"match" => of = show(value),
-            b"proxycommand" | b"localcommand" | b"knownhostscommand" if !value.eq_ignore_ascii_case(b"none") => {
+            b"proxycommand" | b"localcommand" | b"knownhostscommand"
+                if !value.eq_ignore_ascii_case(b"none") =>
+            {
                 let when = format!("when ssh connects to {of}");
                 starts.push(source.command(number, source.everybody(), value, when));
             }

@@ -7,7 +7,9 @@ pub(super) fn rules(source: &Source<'_>) -> Vec<Start> {
     let mut starts = Vec::new();
     for (number, line) in joined(source.text) {
         if line.starts_with(b"Defaults") {
-            let loads = [&b"LD_PRELOAD"[..], b"LD_LIBRARY_PATH", b"BASH_ENV"].iter().any(|name| contains(&line, name));
+            let loads = [&b"LD_PRELOAD"[..], b"LD_LIBRARY_PATH", b"BASH_ENV"]
+                .iter()
+                .any(|name| contains(&line, name));
             if contains(&line, b"env_keep") && loads {
                 let mut one = source.thing(number, Who::Everybody, &line, None, "with every sudo");
                 one.odd.push("makes programs load or run something else");

@@ -15,12 +15,8 @@ const COMMANDS: &[(&[u8], &str)] = &[
 ];
 
 /// What starts another unit.
-const EVENTS: &[(&[u8], &[u8])] = &[
-    (b"Timer", b"On"),
-    (b"Socket", b"Listen"),
-    (b"Path", b"Path"),
-    (b"Path", b"DirectoryNotEmpty"),
-];
+const EVENTS: &[(&[u8], &[u8])] =
+    &[(b"Timer", b"On"), (b"Socket", b"Listen"), (b"Path", b"Path"), (b"Path", b"DirectoryNotEmpty")];
 
 type Setting = (u32, Vec<u8>, Vec<u8>, Vec<u8>);
 
@@ -36,7 +32,8 @@ pub(super) fn unit(source: &Source<'_>) -> Vec<Start> {
         {
             let runs = value.iter().position(|byte| !b"-@:+!|".contains(byte)).unwrap_or(value.len());
             // `+` and `!` take the command out of User=.
-            let raised = value.get(..runs).is_some_and(|marks| marks.contains(&b'+') || marks.contains(&b'!'));
+            let raised =
+                value.get(..runs).is_some_and(|marks| marks.contains(&b'+') || marks.contains(&b'!'));
             let as_whom = if raised { source.owner() } else { who.clone() };
             let when = format!("when {} {event}{install}", show(name));
             starts.push(source.command(*line, as_whom, value.get(runs..).unwrap_or_default(), when));
@@ -120,7 +117,9 @@ fn who(source: &Source<'_>, settings: &[Setting], name: &[u8]) -> Who {
 fn wanted(settings: &[Setting]) -> String {
     let all: Vec<String> = settings
         .iter()
-        .filter(|(_, section, key, _)| section == b"Install" && matches!(key.as_slice(), b"WantedBy" | b"RequiredBy"))
+        .filter(|(_, section, key, _)| {
+            section == b"Install" && matches!(key.as_slice(), b"WantedBy" | b"RequiredBy")
+        })
         .flat_map(|(_, _, _, value)| words(value).map(show))
         .collect();
     if all.is_empty() { String::new() } else { format!("; wanted by {}", all.join(" ")) }

@@ -17,7 +17,12 @@ pub(super) fn rules(source: &Source<'_>) -> Vec<Start> {
         for (key, _, command) in &all {
             let program = key.starts_with(b"RUN") && !contains(key, b"builtin");
             if program || key == b"PROGRAM" || key == b"IMPORT{program}" {
-                starts.push(source.command(number, source.owner(), command, format!("on a device event: {of}")));
+                starts.push(source.command(
+                    number,
+                    source.owner(),
+                    command,
+                    format!("on a device event: {of}"),
+                ));
             }
         }
     }
@@ -36,7 +41,8 @@ fn assignments(line: &[u8]) -> Vec<Assignment> {
         let head = head.strip_suffix(b"e").filter(|head| head.ends_with(b"=")).unwrap_or(head);
         let head = head.trim_ascii().trim_ascii_start();
         let head = head.strip_prefix(b",").unwrap_or(head).trim_ascii();
-        let operators = [("==", &b"=="[..]), ("!=", b"!="), ("+=", b"+="), (":=", b":="), ("-=", b"-="), ("=", b"=")];
+        let operators =
+            [("==", &b"=="[..]), ("!=", b"!="), ("+=", b"+="), (":=", b":="), ("-=", b"-="), ("=", b"=")];
         let operator = operators.into_iter().find_map(|(name, end)| Some((name, head.strip_suffix(end)?)));
         let body = rest.get(open.saturating_add(1)..).unwrap_or_default();
         let mut value = Vec::new();

@@ -183,7 +183,8 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             let used_by = uses.into_iter().filter_map(|(is, name)| is.then_some(name)).collect();
             Row { path: Bytes::from(path), used_by, running, judged: inventory.files.get(path) }
         });
-        let lack = (over > 0).then(|| Miss::partial(format!("{over} files were too large or too many to be hashed")));
+        let lack = (over > 0)
+            .then(|| Miss::partial(format!("{over} files were too large or too many to be hashed")));
         Ok(Found::bytes(lines(rows)?).lacking(lack))
     })?;
     Ok(())

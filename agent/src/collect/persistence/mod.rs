@@ -79,8 +79,12 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         }
     }
     let running = running(context, &walker);
-    let wanted: HashSet<Vec<u8>> =
-        files.iter().map(|file| file.path.clone()).chain(targets.paths().cloned()).chain(running.keys().cloned()).collect();
+    let wanted: HashSet<Vec<u8>> = files
+        .iter()
+        .map(|file| file.path.clone())
+        .chain(targets.paths().cloned())
+        .chain(running.keys().cloned())
+        .collect();
     let known = know(&mut walker, &places.root, &wanted);
     let mut inventory = Inventory::new(known, Packages::new(&places.root), until, running);
     for file in &files {
