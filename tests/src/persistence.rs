@@ -87,8 +87,8 @@ pub const TRICKS: &[Trick] = &[
     trick(
         "systemd_generator",
         "/etc/systemd/system-generators/systemd-late",
-        "#!/bin/sh\nexit 0\n",
-        ["root", "/etc/systemd/system-generators/systemd-late", "at every boot"],
+        "#!/bin/sh\n/dev/shm/late\n",
+        ["root", "/dev/shm/late", "at every boot"],
     ),
     trick(
         "systemd_environment_generator",

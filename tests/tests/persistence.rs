@@ -84,7 +84,7 @@ fn a_clean_debian_has_nothing_suspicious_until_somebody_comes() {
         ensure!(odd.is_empty(), "{} of {} are called suspicious: {odd:#?}", odd.len(), rows.len());
         let places: std::collections::BTreeSet<&str> =
             rows.iter().filter_map(|row| row["place"].as_str()).collect();
-        println!("clean: {} entries of {} kinds", rows.len(), places.len());
+        println!("clean: {} entries of {} kinds: {places:?}", rows.len(), places.len());
         ensure!(rows.len() >= 500 && places.len() >= 25, "{} entries, {places:?}", rows.len());
         let packages = table(&bag, "data/packages/installed.jsonl")?;
         ensure!(
@@ -114,6 +114,10 @@ fn a_clean_debian_has_nothing_suspicious_until_somebody_comes() {
         ensure!(
             changed("/usr/lib/systemd/system/cron.service", "what it starts was changed"),
             "a changed program"
+        );
+        ensure!(
+            changed("/etc/systemd/system-generators/systemd-late", "a generator that no package brought"),
+            "a generator of nobody's"
         );
         let ours = |row: &&Value| {
             let path = row["path"].as_str().unwrap_or_default();

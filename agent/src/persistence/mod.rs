@@ -111,13 +111,16 @@ impl<'a> Source<'a> {
         when: impl Into<String>,
     ) -> Start {
         let target = target.map(|path| command::expanded(path, self.home()));
-        let odd = target.as_deref().map(reasons::of_path).unwrap_or_default();
+        let odd = target.as_deref().map(|path| reasons::of_path(path, false)).unwrap_or_default();
         Start { line, who, what: what.to_vec(), target, when: when.into(), odd }
     }
 
     /// The file itself.
     fn whole(&self, who: Who) -> Start {
-        self.thing(0, who, self.path, Some(self.path), self.when)
+        // Shells read hidden files of every home.
+        let sourced = !self.kind.is_program();
+        let odd = reasons::of_path(self.path, sourced);
+        Start { odd, ..self.thing(0, who, self.path, Some(self.path), self.when) }
     }
 }
 
@@ -205,7 +208,7 @@ pub(crate) fn link(kind: Kind, path: &[u8], target: &[u8], user: Option<&[u8]>) 
         (None, who) => who,
     };
     let (what, target) = (target.to_vec(), Some(target.to_vec()));
-    Some(Start { line: 0, who, odd: reasons::of_path(&what), what, target, when })
+    Some(Start { line: 0, who, odd: reasons::of_path(&what, false), what, target, when })
 }
 
 #[cfg(test)]

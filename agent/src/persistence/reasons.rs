@@ -92,9 +92,9 @@ pub(crate) fn of_command(text: &[u8], home: &[u8]) -> Vec<&'static str> {
     reasons
 }
 
-/// What is odd about where something lies that is started.
-pub(crate) fn of_path(path: &[u8]) -> Vec<&'static str> {
-    of_program(&Program { path: path.to_vec(), sourced: false })
+/// What is odd about where something lies that is started, or read by a shell.
+pub(crate) fn of_path(path: &[u8], sourced: bool) -> Vec<&'static str> {
+    of_program(&Program { path: path.to_vec(), sourced })
 }
 
 fn of_program(program: &Program) -> Vec<&'static str> {
@@ -209,7 +209,7 @@ mod tests {
         #[test]
         fn any_command_is_judged(text: Vec<u8>) {
             of_command(&text, b"/h");
-            of_path(&text);
+            of_path(&text, false);
         }
     }
 }

@@ -13,12 +13,14 @@ use serde::Serialize;
 use super::Context;
 use super::attempts::{Attempts, Found};
 use super::hidden::{accounts, homes};
+use super::names::split;
 use super::packages::{Inventory, Judged, know, lines, running};
 use super::system::Attributes;
 use super::walk::Walker;
 use crate::bundle::Name;
 use crate::bundle::writer::Error;
 use crate::history::packages::Packages;
+use crate::persistence::lines::base;
 use crate::persistence::{Kind, Who};
 use crate::text::{self, Bytes};
 
@@ -113,6 +115,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             rows.push(row(&case, reasons));
         }
     }
+    judge_by_units(&mut rows);
     let (count, odd) = (rows.len(), rows.iter().filter(|row| !row.reasons.is_empty()).count());
     attempts.take("table of persistence", &Name::data(&["persistence.jsonl"]), |_| {
         let found = Found::bytes(lines(rows.iter())?).lacking(walker.miss());
@@ -144,6 +147,32 @@ fn row<'a>(case: &judge::Case<'a>, reasons: Vec<String>) -> Row<'a> {
         file: case.own,
         target,
         reasons,
+    }
+}
+
+/// What starts a suspicious unit of systemd (a timer, a link) is suspicious itself.
+fn judge_by_units(rows: &mut [Row<'_>]) {
+    let odd = |row: &&Row<'_>| !row.reasons.is_empty();
+    let units: HashSet<Vec<u8>> =
+        rows.iter().filter(odd).filter_map(|row| unit_of(row.place, row.path.as_slice())).collect();
+    for row in rows {
+        let starts = match row.place {
+            Kind::SystemdLink => Some(base(row.what.as_slice())),
+            Kind::SystemdUnit if row.target.is_none() => Some(row.what.as_slice()),
+            _ => None,
+        };
+        if starts.is_some_and(|name| units.contains(name)) {
+            row.reasons.push("starts a suspicious unit".to_owned());
+        }
+    }
+}
+
+/// The unit that a file is, or adds to.
+fn unit_of(place: Kind, path: &[u8]) -> Option<Vec<u8>> {
+    match place {
+        Kind::SystemdUnit => Some(base(path).to_vec()),
+        Kind::SystemdDropIn => Some(base(split(path).0).strip_suffix(b".d")?.to_vec()),
+        _ => None,
     }
 }
 
