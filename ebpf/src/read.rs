@@ -62,6 +62,19 @@ impl Typed {
     pub(crate) fn argument(context: &BtfTracePointContext, index: usize) -> Self {
         Self(context.arg(index))
     }
+
+    /// Whether there is none; before this is asked the verifier does not let an iterator's argument be read.
+    #[inline(always)]
+    pub(crate) fn is_none(self) -> bool {
+        self.0.is_null()
+    }
+
+    /// The pointer that the structure begins with.
+    #[inline(always)]
+    pub(crate) fn first<T>(self) -> *mut T {
+        // SAFETY: the verifier knows the structure, and that a pointer stands there.
+        unsafe { core::ptr::read_volatile(self.0.cast()) }
+    }
 }
 
 impl Place for Typed {

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use e2e::agent::succeed;
+use e2e::agent::{Agent, succeed};
 use e2e::holder::Holder;
 use e2e::judges::Bag;
+use e2e::world::BIN;
 use e2e::{net, story, world};
 use nix::mount::{MsFlags, mount};
 use serde_json::Value;
@@ -124,6 +126,31 @@ fn a_process_that_hides_under_a_mount_is_a_finding() {
         };
         ensure!(says("mounted over") && says("cannot be read"), "{views}");
         Ok(())
+    });
+}
+
+#[test]
+fn the_kernels_own_list_agrees_with_proc_while_processes_come_and_go() {
+    world::inside("the_kernels_own_list_agrees_with_proc_while_processes_come_and_go", || {
+        net::loopback_up()?;
+        let agent = Agent::start(&story::program(), Path::new("/tmp/afterimage.log"))?;
+        let mut storm = Command::new("storm")
+            .args(["--seconds", "5", &format!("{BIN}/brief")])
+            .stdout(Stdio::null())
+            .spawn()?;
+        let folder = tempfile::tempdir()?;
+        let mut looks = 0;
+        while storm.try_wait()?.is_none() || looks == 0 {
+            let bundle = agent.capture(&["--host", "--profile", "volatile"])?;
+            let bag = Bag::extract(&bundle, &folder.path().join(looks.to_string()))?;
+            let views = json(&bag, "data/hidden/processes.json")?;
+            ensure!(views["findings"].as_array().is_some_and(Vec::is_empty), "{views}");
+            ensure!(views["in_kernel"].as_u64() >= Some(3), "the kernel's own list was not read: {views}");
+            looks += 1;
+        }
+        println!("{looks} looks while processes came and went");
+        ensure!(storm.wait()?.success() && looks > 1, "no storm, or one look only");
+        agent.stop()
     });
 }
 

@@ -12,6 +12,7 @@ use super::job::Job;
 use super::message::{FromSeal, ToSeal};
 use crate::bundle::seal::{Ended, Sealed};
 use crate::collect::Progress;
+use crate::kernel::Tasks;
 use crate::system::spawn;
 
 /// The longest line a helper may write.
@@ -49,25 +50,36 @@ pub enum Error {
 /// Signs a tag manifest; the words of a refusal otherwise.
 pub type Sign<'a> = dyn FnMut(&[u8]) -> Result<String, String> + 'a;
 
-/// Runs the collector to its end, whatever that is, and seals the bundle.
+/// Runs the collector to its end, whatever that is, and seals the bundle. With `tasks` it can compare the kernel's own list of
+/// processes with what /proc shows.
 pub fn run(
     job: &Job,
     dir: BorrowedFd<'_>,
+    tasks: Option<&Tasks>,
     sign: &mut Sign<'_>,
     report: &mut dyn FnMut(Progress),
 ) -> Result<Sealed, Error> {
-    let ended = collect(job, dir, report)?;
+    let ended = collect(job, dir, tasks, report)?;
     seal(job, dir, &ended, sign)
 }
 
 /// Runs the collector until it ends or its time is over.
-fn collect(job: &Job, dir: BorrowedFd<'_>, report: &mut dyn FnMut(Progress)) -> Result<Ended, Error> {
+fn collect(
+    job: &Job,
+    dir: BorrowedFd<'_>,
+    tasks: Option<&Tasks>,
+    report: &mut dyn FnMut(Progress),
+) -> Result<Ended, Error> {
     let fail = |step| move |source| Error::Helper { step, helper: "collector", id: job.id, source };
     let id = job.id.to_string();
-    let arguments = [OsStr::new("collect"), OsStr::new(&id)];
-    let dir = dir.try_clone_to_owned().map_err(fail("start"))?;
+    let mut arguments = vec![OsStr::new("collect"), OsStr::new(&id)];
+    let mut inherited = vec![dir.try_clone_to_owned().map_err(fail("start"))?];
+    if let Some(tasks) = tasks {
+        arguments.push(OsStr::new("--tasks"));
+        inherited.push(tasks.as_fd().try_clone_to_owned().map_err(fail("start"))?);
+    }
     let mut child =
-        spawn::ourselves(&arguments, &[dir], Stdio::null(), Stdio::piped()).map_err(fail("start"))?;
+        spawn::ourselves(&arguments, &inherited, Stdio::null(), Stdio::piped()).map_err(fail("start"))?;
     let deadline = Instant::now() + Duration::from_secs(job.limits.deadline_s);
     let mut lines = Lines::new(&mut child).map_err(fail("listen to"))?;
     let mut holds = None;

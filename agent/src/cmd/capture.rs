@@ -203,7 +203,7 @@ fn alone(trigger: Trigger, directory: Option<OwnedFd>, context: &Context) -> Res
     recorder::write_job(&directory, &job).map_err(Error::failed)?;
     let bar = bar(context);
     let mut sign = |manifest: &[u8]| key.sign(manifest).map_err(|failure| failure.to_string());
-    let sealed = supervise::run(&job, directory.as_fd(), &mut sign, &mut |progress| {
+    let sealed = supervise::run(&job, directory.as_fd(), None, &mut sign, &mut |progress| {
         advance(&bar, &progress.collection, progress.done, progress.total, progress.bytes);
     });
     bar.finish_and_clear();

@@ -19,6 +19,7 @@ use crate::history::retain::Hold;
 use crate::history::stasher;
 use crate::history::tree::{Bounds, Tree};
 use crate::ipc::Channel;
+use crate::kernel::Tasks;
 use crate::system::{self, spawn};
 use crate::trigger::resolve;
 use crate::{door, gate, guard, plan, thaw};
@@ -40,6 +41,9 @@ pub enum Worker {
     Collect {
         /// The capture.
         id: Uuid,
+        /// The kernel's own list of processes is at descriptor 4.
+        #[arg(long)]
+        tasks: bool,
     },
     /// Closes a collector's bag (directory at descriptor 3).
     #[command(hide = true)]
@@ -94,7 +98,7 @@ pub enum Worker {
 /// Runs one helper to its end.
 pub fn run(worker: &Worker) -> Result<Exit, Error> {
     match worker {
-        Worker::Collect { id } => collect(*id),
+        Worker::Collect { id, tasks } => collect(*id, *tasks),
         Worker::Seal { id } => close(*id),
         Worker::Compact { folder } => {
             // One that may take more than it should still does its work.
@@ -140,8 +144,9 @@ pub fn run(worker: &Worker) -> Result<Exit, Error> {
 }
 
 /// Reads the history back, finds whom the trigger means, collects.
-fn collect(id: Uuid) -> Result<Exit, Error> {
+fn collect(id: Uuid, tasks: bool) -> Result<Exit, Error> {
     let directory = inherited(spawn::FIRST)?;
+    let tasks = if tasks { Some(Tasks::from(inherited(spawn::FIRST + 1)?)) } else { None };
     let started = Instant::now();
     let held = take(&directory, id)?;
     if !held.alone {
@@ -182,6 +187,7 @@ fn collect(id: Uuid) -> Result<Exit, Error> {
     let mut context = collect::Context::new(job, &tree, &targets, plan, look, deadline);
     context.held = held;
     context.spool = spool;
+    context.tasks = tasks;
     collect::run(&mut context, &mut bag, &mut progress).map_err(Error::failed)?;
     bag.finish().map_err(Error::failed)?;
     drop(window);

@@ -9,6 +9,7 @@ use crate::bundle::{Bag, Frozen, Name, writer};
 use crate::capture::job::Job;
 use crate::event::ProcessId;
 use crate::history::tree::Tree;
+use crate::kernel::Tasks;
 use crate::plan::{Plan, Step};
 use crate::system::process as system;
 
@@ -107,6 +108,8 @@ pub struct Context<'a> {
     pub look: Look,
     /// Executables that are held open since the trigger.
     pub held: Vec<Held>,
+    /// The kernel's own list of processes, where there is a probe.
+    pub tasks: Option<Tasks>,
 }
 
 impl<'a> Context<'a> {
@@ -139,6 +142,7 @@ impl<'a> Context<'a> {
             spool: Spool::default(),
             look,
             held: Vec::new(),
+            tasks: None,
         }
     }
 }

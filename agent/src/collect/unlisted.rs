@@ -1,5 +1,8 @@
-//! Processes that one view shows and another does not: the list in /proc, what the kernel answers for each number, and
-//! what is mounted over a process's directory.
+//! Processes that one view shows and another does not: the list in /proc, the kernel's own list, what the kernel answers for
+//! each number, and what is mounted over a process's directory.
+//!
+//! The lists are read by turns, the kernel's first and last: who is in two of them under the same start time was there when
+//! the one between was read. Two disagreements are needed, so that nobody is accused because the kernel just moved it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,13 +19,17 @@ use super::Context;
 use super::attempts::{Attempts, Found, Miss, read_bounded};
 use crate::bundle::Name;
 use crate::bundle::writer::Error;
+use crate::kernel::{List, Tasks};
 use crate::proc::{Stat, Status, mounts};
 use crate::text::Bytes;
+use crate::thaw::boot_time;
 use crate::trigger::Profile;
 
 /// Asking for all numbers there can be takes the kernel about half a second.
 const PATIENCE: Duration = Duration::from_secs(2);
 const TEXT_MAX: u64 = 16 << 20;
+/// Milliseconds of a clock tick of /proc's (`USER_HZ`, 100 on all of Linux's architectures that we run on).
+const TICK_MS: u128 = 10;
 /// Processes in /proc at most; and findings.
 const LISTED_MAX: usize = 4 << 20;
 const FINDINGS_MAX: usize = 10_000;
@@ -32,6 +39,8 @@ const FINDINGS_MAX: usize = 10_000;
 struct Views {
     /// Processes that /proc lists.
     listed: usize,
+    /// Processes that the kernel's own list has, if that could be read.
+    in_kernel: Option<usize>,
     /// Numbers from 1 up to here were asked for.
     asked_up_to: u32,
     /// Of these, the ones for which the kernel knows a process or thread.
@@ -50,18 +59,31 @@ struct Finding {
 }
 
 const UNLISTED: &str = "the kernel knows it, and the list of processes does not have it";
+const IN_KERNEL: &str = "the kernel's own list has it, and the list of processes does not";
+const NOT_IN_KERNEL: &str = "the list of processes has it, and the kernel's own list does not";
 const UNREADABLE: &str = "the kernel knows it, and its directory in /proc cannot be read";
 const OTHER: &str = "its directory in /proc shows another process";
 const MOUNTED: &str = "something is mounted over its directory in /proc";
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let proc = &context.job.places.proc;
-    let every = context.plan.profile != Profile::Volatile;
+    let profile = context.plan.profile;
     attempts.take(
         "processes that are not shown everywhere",
         &Name::data(&["hidden", "processes.json"]),
         |room| {
-            let (views, whole) = views(proc, every, room.deadline.min(Instant::now() + PATIENCE))?;
+            let lists = Lists::read(proc, context.tasks.as_ref())?;
+            let newest = number(proc, "loadavg").max(lists.before.last().copied().unwrap_or(0));
+            // To ask for all takes half a second of a processor: the kernel's own list makes that needless, unless somebody
+            // has changed that as well.
+            let top = match (profile, &lists.kernel) {
+                (Profile::Full, _) | (Profile::Triage, Err(_)) => {
+                    number(proc, "sys/kernel/pid_max").max(newest)
+                }
+                (Profile::Volatile, Err(_)) => newest,
+                (Profile::Triage | Profile::Volatile, Ok(_)) => 0,
+            };
+            let (views, whole) = views(proc, &lists, top, room.deadline.min(Instant::now() + PATIENCE))?;
             let lack = (!whole).then(|| Miss::partial("there was no time to ask for every number"));
             Ok(Found::json(&views)?.lacking(lack))
         },
@@ -69,24 +91,79 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     Ok(())
 }
 
-/// Compares the views; whether all numbers were asked for that should be: all there can be, where `every`, else those up
-/// to the last one given.
-fn views(proc: &Path, every: bool, deadline: Instant) -> Result<(Views, bool), Miss> {
-    let before = list(proc)?;
-    let limit = |name: &str| read(&proc.join(name)).and_then(|text| last_number(&text)).unwrap_or(0);
-    let newest = limit("loadavg").max(before.last().copied().unwrap_or(0));
-    let top = if every { limit("sys/kernel/pid_max").max(newest) } else { newest };
+/// The lists, as they were read by turns: kernel, /proc, kernel, /proc, kernel.
+struct Lists {
+    kernel: Result<[List; 3], String>,
+    before: BTreeSet<u32>,
+    after: BTreeSet<u32>,
+    /// When `before` was begun, in clock ticks since the boot.
+    begun: u64,
+}
+
+impl Lists {
+    fn read(proc: &Path, tasks: Option<&Tasks>) -> Result<Self, Miss> {
+        let kernel = || match tasks {
+            Some(tasks) => tasks.list().map_err(|failure| failure.to_string()),
+            None => Err("there is no probe".to_owned()),
+        };
+        let first = kernel();
+        let begun = u64::try_from(boot_time().as_millis() / TICK_MS).unwrap_or(u64::MAX);
+        let before = list(proc)?;
+        let second = kernel();
+        let after = list(proc)?;
+        let third = kernel();
+        let kernel = first.and_then(|first| Ok([first, second?, third?]));
+        if let Err(reason) = &kernel {
+            tracing::debug!("the kernel's own list of processes: {reason}");
+        }
+        Ok(Self { kernel, before, after, begun })
+    }
+
+    /// In all of the kernel's, as the same process, and in none of /proc's.
+    fn only_in_kernel(&self) -> Vec<u32> {
+        let Ok([first, second, third]) = &self.kernel else { return Vec::new() };
+        let stays = |(pid, start): &(&u32, &u64)| {
+            [second, third].iter().all(|list| list.get(pid) == Some(start))
+                && !self.before.contains(pid)
+                && !self.after.contains(pid)
+        };
+        first.iter().filter(stays).map(|(pid, _)| *pid).collect()
+    }
+
+    /// In all of /proc's and in none of the kernel's; to be believed of one that began before these were read.
+    fn only_in_proc(&self) -> Vec<u32> {
+        let Ok(kernel) = &self.kernel else { return Vec::new() };
+        let stays =
+            |pid: &&u32| self.after.contains(pid) && !kernel.iter().any(|list| list.contains_key(pid));
+        self.before.iter().filter(stays).copied().collect()
+    }
+}
+
+/// Compares the views, asking for the numbers up to `top`; whether all could be asked for.
+fn views(proc: &Path, lists: &Lists, top: u32, deadline: Instant) -> Result<(Views, bool), Miss> {
+    let mut views = Views {
+        listed: lists.before.len(),
+        in_kernel: lists.kernel.as_ref().ok().map(|[first, ..]| first.len()),
+        ..Views::default()
+    };
+    for pid in lists.only_in_kernel() {
+        views.add(pid, IN_KERNEL, status(proc, pid).1);
+    }
+    for pid in lists.only_in_proc() {
+        let stat = read(&proc.join(pid.to_string()).join("stat")).and_then(|text| Stat::parse(&text).ok());
+        if let Some(stat) = stat.filter(|stat| stat.start < lists.begun) {
+            views.add(pid, NOT_IN_KERNEL, Some(stat.comm));
+        }
+    }
     let (known, asked) = ask(top, deadline);
-    // One that began in the meantime is in the second list, one that ended does not answer any more.
-    let after = list(proc)?;
-    let mut views =
-        Views { listed: before.len(), asked_up_to: asked, answered: known.len(), findings: Vec::new() };
-    for pid in known.iter().filter(|pid| !before.contains(pid) && !after.contains(pid)) {
-        let status = read(&proc.join(pid.to_string()).join("status"));
-        let (group, name) = status.map_or((None, None), |text| {
-            (Status::parse(&text).ok().map(|status| status.tgid), crate::proc::status_name(&text))
-        });
-        views.judge(*pid, group, name, answers(*pid));
+    (views.asked_up_to, views.answered) = (asked, known.len());
+    let unlisted: Vec<_> =
+        known.into_iter().filter(|pid| !lists.before.contains(pid) && !lists.after.contains(pid)).collect();
+    // One that began in the meantime is in the list now, one that ended does not answer any more.
+    let now = if unlisted.is_empty() { BTreeSet::new() } else { list(proc)? };
+    for pid in unlisted.into_iter().filter(|pid| !now.contains(pid)) {
+        let (group, name) = status(proc, pid);
+        views.judge(pid, group, name, answers(pid));
     }
     for pid in mounted(proc, &read(&proc.join("self/mountinfo")).unwrap_or_default()) {
         views.add(pid, MOUNTED, None);
@@ -97,6 +174,17 @@ fn views(proc: &Path, every: bool, deadline: Instant) -> Result<(Views, bool), M
         }
     }
     Ok((views, asked >= top))
+}
+
+/// Whose thread it is, and its name.
+fn status(proc: &Path, pid: u32) -> (Option<u32>, Option<Bytes>) {
+    let Some(text) = read(&proc.join(pid.to_string()).join("status")) else { return (None, None) };
+    (Status::parse(&text).ok().map(|status| status.tgid), crate::proc::status_name(&text))
+}
+
+/// The last number of a file of /proc's; 0 where there is none.
+fn number(proc: &Path, name: &str) -> u32 {
+    read(&proc.join(name)).and_then(|text| last_number(&text)).unwrap_or(0)
 }
 
 impl Views {
@@ -171,6 +259,41 @@ fn last_number(text: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn lists(kernel: [&[(u32, u64)]; 3], before: &[u32], after: &[u32]) -> Lists {
+        Lists {
+            kernel: Ok(kernel.map(|list| list.iter().copied().collect())),
+            before: before.iter().copied().collect(),
+            after: after.iter().copied().collect(),
+            begun: 100,
+        }
+    }
+
+    #[test]
+    fn who_comes_goes_or_is_replaced_meanwhile_is_in_one_list_only_and_accused_by_nobody() {
+        let all = lists([&[(1, 5), (7, 6)], &[(1, 5), (7, 6)], &[(1, 5), (7, 6)]], &[1], &[1]);
+        assert_eq!((all.only_in_kernel(), all.only_in_proc()), (vec![7], vec![]));
+        for (kernel, before, after) in [
+            // Ended after the second look.
+            ([&[(7, 6)][..], &[(7, 6)], &[]], &[][..], &[][..]),
+            // Began after the first.
+            ([&[], &[(7, 6)], &[(7, 6)]], &[], &[]),
+            // Another one of this number.
+            ([&[(7, 6)], &[(7, 9)], &[(7, 9)]], &[], &[]),
+            // The kernel was just moving it when /proc was read.
+            ([&[(7, 6)], &[(7, 6)], &[(7, 6)]], &[7], &[]),
+            ([&[(7, 6)], &[(7, 6)], &[(7, 6)]], &[], &[7]),
+            // Ended, and came back.
+            ([&[], &[(7, 6)], &[]], &[7], &[7]),
+        ] {
+            let all = lists(kernel, before, after);
+            assert_eq!((all.only_in_kernel(), all.only_in_proc()), (vec![], vec![]), "{:?}", all.kernel);
+        }
+        let all = lists([&[(1, 5)], &[(1, 5)], &[(1, 5)]], &[1, 7], &[1, 7]);
+        assert_eq!((all.only_in_kernel(), all.only_in_proc()), (vec![], vec![7]));
+        let none = Lists { kernel: Err(String::new()), ..lists([&[], &[], &[]], &[1, 7], &[1, 7]) };
+        assert_eq!((none.only_in_kernel(), none.only_in_proc()), (vec![], vec![]));
+    }
 
     #[test]
     fn threads_and_those_that_have_ended_are_no_findings() {

@@ -19,6 +19,7 @@ mod report;
 mod ring;
 mod scan;
 mod selfcheck;
+mod tasks;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ pub use probe::{Options, Probe};
 pub use report::{Fate, ProgramReport, Report};
 pub use ring::{RING_ROUNDS, ROUND};
 pub use scan::scan;
+pub use tasks::{List, Tasks};
 
 use crate::event::BootId;
 

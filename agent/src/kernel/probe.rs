@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use afterimage_ebpf::field::Group;
@@ -21,6 +22,7 @@ use super::loss::{Cell, Counts, Ledger};
 use super::program::{self, PROGRAMS, Wishes};
 use super::report::{Fate, Report};
 use super::ring::{ROUND, Ring};
+use super::tasks::Tasks;
 use super::{Error, call, selfcheck};
 use crate::event::{BootId, Event, Loss};
 use crate::proc::namespace_inode;
@@ -72,6 +74,7 @@ pub struct Probe {
     ledger: Ledger,
     report: Report,
     attaching: Attaching,
+    tasks: Option<Arc<Tasks>>,
     /// Events that came during the self-check and are not its own.
     early: VecDeque<Event>,
 }
@@ -91,6 +94,9 @@ impl Probe {
         let mut ebpf = load(&layout, namespace, options, wishes)?;
         let known = aya::Btf::parse(&types, Endianness::default())
             .map_err(|error| Error::Types(error.to_string()))?;
+        let mut programs = program::attach_all(&mut ebpf, &layout, &btf, &known, wishes);
+        let (tasks, listed) = Tasks::start(&mut ebpf, &layout, &known);
+        programs.push(listed);
         let report = Report {
             kernel_release: nix::sys::utsname::uname()
                 .map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned()),
@@ -101,7 +107,7 @@ impl Probe {
             offsets: layout.found.iter().copied().collect(),
             refused_fields: layout.all_refused(),
             maps: map_ids(&ebpf),
-            programs: program::attach_all(&mut ebpf, &layout, &btf, &known, wishes),
+            programs,
         };
         let seen = report.is_attached("exec") || report.is_attached("fork");
         let mut probe = Self {
@@ -113,6 +119,7 @@ impl Probe {
             ledger: Ledger::new(Timestamp::now()),
             early: VecDeque::new(),
             attaching: Attaching::start(program::waiting(&ebpf, &report.programs)),
+            tasks: tasks.map(Arc::new),
             ebpf,
             report,
         };
@@ -206,6 +213,11 @@ impl Probe {
     /// The list of who is stopped, for [`thaw::Held`].
     pub fn held(&self) -> io::Result<OwnedFd> {
         self.held.fd().as_fd().try_clone_to_owned()
+    }
+
+    /// The kernel's own list of processes, where it can be had.
+    pub fn tasks(&self) -> Option<Arc<Tasks>> {
+        self.tasks.clone()
     }
 
     /// Becomes readable when a record asks for a wake-up: when somebody is stopped, the reader is idle, or the ring is

@@ -261,7 +261,7 @@ pub(super) fn detach(ebpf: &mut Ebpf, name: &str) {
 const LONGEST: usize = 600;
 
 /// The error and what caused it, the end of it.
-fn words(error: impl std::error::Error) -> String {
+pub(super) fn words(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -12,7 +12,7 @@ use crate::proc::nul_separated;
 use crate::text::Bytes;
 
 /// A clock tick in nanoseconds: `USER_HZ` is 100 on every architecture we run on.
-const TICK: u64 = 10_000_000;
+pub(super) const TICK: u64 = 10_000_000;
 /// More arguments than bytes are not possible.
 const MOST_ARGS: usize = afterimage_ebpf::ARGS_BYTES;
 const AF_INET: u16 = 2;

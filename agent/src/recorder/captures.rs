@@ -23,6 +23,7 @@ use crate::capture::supervise;
 use crate::collect::Progress;
 use crate::config;
 use crate::ipc::message::{BundleState, CaptureState, Stage};
+use crate::kernel::Tasks;
 use crate::text;
 
 /// Messages of the supervising threads that may wait for the recorder.
@@ -92,6 +93,7 @@ pub(super) struct Captures {
     limits: config::Captures,
     store: OwnedFd,
     key: Arc<Key>,
+    tasks: Option<Arc<Tasks>>,
     records: Records,
     queue: VecDeque<Waiting>,
     running: BTreeSet<Uuid>,
@@ -107,12 +109,14 @@ impl Captures {
         records: &Path,
         limits: &config::Captures,
         key: Arc<Key>,
+        tasks: Option<Arc<Tasks>>,
         wake: Arc<EventFd>,
     ) -> io::Result<Self> {
         let mut captures = Self {
             limits: limits.clone(),
             store: OwnedFd::from(File::open(store)?),
             key,
+            tasks,
             records: Records::open(records)?,
             queue: VecDeque::new(),
             running: BTreeSet::new(),
@@ -268,9 +272,10 @@ impl Captures {
             self.records.stage(id, if collects { Stage::Collecting } else { Stage::Sealing });
             self.running.insert(id);
             let (key, messages, wake) = (self.key.clone(), self.messages.0.clone(), self.wake.clone());
+            let tasks = self.tasks.clone();
             let spawned = std::thread::Builder::new()
                 .name(format!("capture {id}"))
-                .spawn(move || supervised(&next, &key, &messages, &wake));
+                .spawn(move || supervised(&next, (&key, tasks.as_deref()), &messages, &wake));
             if let Err(failure) = spawned {
                 self.running.remove(&id);
                 let outcome = Err(format!("no thread to watch it: {failure}"));
@@ -283,7 +288,12 @@ impl Captures {
 }
 
 /// The body of a supervising thread.
-fn supervised(waiting: &Waiting, key: &Key, messages: &SyncSender<Happening>, wake: &EventFd) {
+fn supervised(
+    waiting: &Waiting,
+    (key, tasks): (&Key, Option<&Tasks>),
+    messages: &SyncSender<Happening>,
+    wake: &EventFd,
+) {
     let id = waiting.work.id();
     let tell = |happening| {
         // The recorder is gone only when the whole process ends.
@@ -296,7 +306,7 @@ fn supervised(waiting: &Waiting, key: &Key, messages: &SyncSender<Happening>, wa
     let mut report = |progress| tell(Happening::Progress(id, progress));
     let directory = waiting.directory.as_fd();
     let outcome = match &waiting.work {
-        Work::Collect(job) => supervise::run(job, directory, &mut sign, &mut report),
+        Work::Collect(job) => supervise::run(job, directory, tasks, &mut sign, &mut report),
         Work::Seal(job, ended) => supervise::seal(job, directory, ended, &mut sign),
         Work::Digest(id) => {
             let found = digest(&waiting.directory, *id).map_err(|failure| failure.to_string());

@@ -137,8 +137,9 @@ impl Recorder {
         let clients = local::Clients::listen(&config.paths.socket)?;
         let mut sight = sight::Sight::open(&config, &facts, wake.clone())?;
         let records = config.paths.state.join("captures");
-        let captures = captures::Captures::open(&store, &records, &config.captures, key, wake.clone())
-            .map_err(io(format!("open the store {}", store.display())))?;
+        let captures =
+            captures::Captures::open(&store, &records, &config.captures, key, sight.tasks(), wake.clone())
+                .map_err(io(format!("open the store {}", store.display())))?;
         let door = door::Door::open(&config);
         sight.announce(&mut |_| {});
         let now = Instant::now();

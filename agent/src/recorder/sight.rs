@@ -25,7 +25,7 @@ use crate::gate::message::Settings;
 use crate::history::gaps;
 use crate::history::policy::Accounts;
 use crate::history::stash::{self, Stash};
-use crate::kernel::{self, Probe};
+use crate::kernel::{self, Probe, Tasks};
 
 /// How often losses are asked for.
 const LOSSES: Duration = Duration::from_millis(500);
@@ -373,6 +373,11 @@ impl Sight {
         let kernel =
             self.probe.as_ref().ok().map(|probe| serde_json::to_value(probe.counts()).unwrap_or_default());
         json!({ "kernel": kernel, "earlier_probes": self.earlier, "recorder": self.keeper.counts, "processes_forgotten": self.keeper.tree.forgotten() })
+    }
+
+    /// The kernel's own list of processes, where there is a probe.
+    pub(super) fn tasks(&self) -> Option<Arc<Tasks>> {
+        self.probe.as_ref().ok().and_then(Probe::tasks)
     }
 
     /// Whether the probe is attached.

@@ -1,7 +1,7 @@
 //! What aya does not ask the kernel.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
@@ -32,11 +32,67 @@ struct Lookup {
     flags: u64,
 }
 
+/// `link_create` (include/uapi/linux/bpf.h).
+const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_ITER_CREATE: libc::c_int = 33;
+const BPF_TRACE_ITER: u32 = 28;
+
+/// `attr` of BPF_LINK_CREATE, for an iterator over everything.
+#[repr(C)]
+#[derive(Default)]
+struct LinkRequest {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    info: u64,
+    info_length: u32,
+    zero: u32,
+}
+
+/// `attr` of BPF_ITER_CREATE.
+#[repr(C)]
+struct IterRequest {
+    link: u32,
+    flags: u32,
+}
+
+/// Links an iterator's program; from the link one can begin any number of walks (Linux 5.8).
+pub fn link_iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let request =
+        LinkRequest { program: number(program)?, attach_type: BPF_TRACE_ITER, ..LinkRequest::default() };
+    new_descriptor(BPF_LINK_CREATE, &request)
+}
+
+/// A walk from the beginning, to be read like a file; the process that asks for it decides whose PID namespace is listed.
+pub fn walk(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    new_descriptor(BPF_ITER_CREATE, &IterRequest { link: number(link)?, flags: 0 })
+}
+
+fn new_descriptor<T>(command: libc::c_int, request: &T) -> io::Result<OwnedFd> {
+    #[expect(
+        unsafe_code,
+        reason = "aya gives one walk for each link and does not give the link's descriptor away"
+    )]
+    // SAFETY: the kernel reads the request, which outlives the call; what it returns is a new descriptor of ours.
+    unsafe {
+        let result = libc::syscall(libc::SYS_bpf, command, &raw const *request, size_of::<T>());
+        match libc::c_int::try_from(result) {
+            Ok(descriptor) if descriptor >= 0 => Ok(OwnedFd::from_raw_fd(descriptor)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+fn number(descriptor: BorrowedFd<'_>) -> io::Result<u32> {
+    u32::try_from(descriptor.as_raw_fd()).map_err(io::Error::other)
+}
+
 /// The values of `key` in a per-cpu array of three numbers, by cpu; those after the last that counted are left out.
 pub fn per_cpu(map: BorrowedFd<'_>, key: u32) -> io::Result<Vec<[u64; 3]>> {
     let mut values = vec![[0_u64; 3]; CPUS];
     let request = Lookup {
-        map: u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?,
+        map: number(map)?,
         zero: 0,
         key: address(&raw const key)?,
         value: address(values.as_mut_ptr())?,
