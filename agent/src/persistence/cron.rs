@@ -1,6 +1,6 @@
 //! Tables of cron and anacron (crontab(5), anacrontab(5)).
 
-use super::command::is_assignment;
+use super::grammar::is_assignment;
 use super::lines::{base, lines, setting, show, split_once, word};
 use super::{Source, Start, Who};
 

@@ -21,11 +21,11 @@ pub(super) fn config(source: &Source<'_>) -> Vec<Start> {
             }
             (b"core", b"fsmonitor" | b"sshcommand" | b"pager" | b"editor" | b"askpass" | b"gitproxy")
             | (b"diff", b"external")
-            | (b"sequence", b"editor") => {
+            | (b"sequence", b"editor")
                 // fsmonitor may be a switch.
-                if !matches!(value.as_slice(), b"true" | b"false") {
-                    starts.push(source.command(number, who, &value, when));
-                }
+                if !matches!(value.as_slice(), b"true" | b"false") =>
+            {
+                starts.push(source.command(number, who, &value, when));
             }
             (
                 section,
@@ -59,7 +59,9 @@ pub(super) fn includes(source: &Source<'_>) -> Vec<Vec<u8>> {
 }
 
 /// Line, section in small letters (without its part in quotes), key in small letters, value.
-fn settings(text: &[u8]) -> Vec<(u32, Vec<u8>, Vec<u8>, Vec<u8>)> {
+type Setting = (u32, Vec<u8>, Vec<u8>, Vec<u8>);
+
+fn settings(text: &[u8]) -> Vec<Setting> {
     let mut section = Vec::new();
     let mut found = Vec::new();
     for (number, line) in joined(text) {

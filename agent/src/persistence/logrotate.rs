@@ -5,10 +5,12 @@ use super::{Source, Start};
 
 const BEGINS: [&[u8]; 5] = [b"prerotate", b"postrotate", b"firstaction", b"lastaction", b"preremove"];
 
+/// Where a script began, of which kind it is, and its lines so far.
+type Script<'a> = (u32, &'a [u8], Vec<&'a [u8]>);
+
 pub(super) fn scripts(source: &Source<'_>) -> Vec<Start> {
     let mut starts: Vec<Start> = Vec::new();
-    // Where the script began, and its lines so far.
-    let mut open: Option<(u32, &[u8], Vec<&[u8]>)> = None;
+    let mut open: Option<Script<'_>> = None;
     for (number, line) in lines(source.text) {
         match &mut open {
             Some((begun, kind, text)) if line == b"endscript" => {

@@ -10,6 +10,7 @@ mod container;
 mod cron;
 mod desktop;
 mod git;
+mod grammar;
 mod init;
 mod kind;
 pub(crate) mod lines;

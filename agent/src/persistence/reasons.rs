@@ -1,6 +1,7 @@
 //! What is odd about a command or a path. Pure; whether a package brought the file is asked by whoever looks.
 
 use super::command::{self, Program};
+use super::grammar::commands;
 use super::lines::{base, contains, split_once, word};
 
 /// Where anybody may write, or what a restart empties.
@@ -123,7 +124,7 @@ fn is_hidden(path: &[u8], sourced: bool) -> bool {
 
 fn ties_a_shell(text: &[u8]) -> bool {
     const PIPES: [&[u8]; 5] = [b"nc", b"ncat", b"netcat", b"nc.traditional", b"socat"];
-    let pipe = command::commands(text).iter().any(|words| {
+    let pipe = commands(text).iter().any(|words| {
         words.first().is_some_and(|first| PIPES.contains(&base(first)))
             && words.iter().any(|word| matches!(word.as_slice(), b"-e" | b"-c") || contains(word, b"EXEC:"))
     });
@@ -133,7 +134,7 @@ fn ties_a_shell(text: &[u8]) -> bool {
 }
 
 fn downloads_and_runs(text: &[u8]) -> bool {
-    let fetches = command::commands(text).iter().flatten().any(|word| FETCHERS.contains(&base(word)))
+    let fetches = commands(text).iter().flatten().any(|word| FETCHERS.contains(&base(word)))
         || FETCHERS.iter().any(|name| contains(text, &[name, &b" "[..]].concat()));
     if !fetches {
         return false;

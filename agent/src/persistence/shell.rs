@@ -1,6 +1,7 @@
 //! What shells read when they start, and scripts that are run: of these the lines that start something worth a look.
 
-use super::command::{self, commands, programs};
+use super::command::programs;
+use super::grammar::{commands, is_assignment};
 use super::lines::{contains, joined, setting, unquoted};
 use super::{Source, Start};
 
@@ -75,7 +76,7 @@ fn is_hook(line: &[u8]) -> bool {
             .find(|word| !matches!(word.as_slice(), b"export" | b"set" | b"-x" | b"-gx" | b"alias"));
         let Some(first) = first else { return false };
         let name = first.split(|&byte| byte == b'=').next().unwrap_or_default();
-        let assigns = command::is_assignment(first);
+        let assigns = is_assignment(first);
         let aliases = words.first().is_some_and(|word| word == b"alias") && GUARDED.contains(&name);
         (assigns && HOOKS.contains(&name)) || aliases || (name == b"trap" && contains(line, b"DEBUG"))
     })
