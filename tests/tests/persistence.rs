@@ -127,8 +127,9 @@ fn a_clean_debian_has_nothing_suspicious_until_somebody_comes() {
         );
         let ours = |row: &&Value| {
             let path = row["path"].as_str().unwrap_or_default();
-            TRICKS.iter().any(|trick| trick.path == path)
-                || row.to_string().contains("changed since its package")
+            // What links to a unit whose program was changed says so, too.
+            let is_changed = row["reasons"].to_string().contains("changed since its package");
+            is_changed || path.ends_with("/cron.service") || TRICKS.iter().any(|trick| trick.path == path)
         };
         let others: Vec<&Value> =
             rows.iter().filter(|row| is_suspicious(row)).filter(|row| !ours(row)).collect();
