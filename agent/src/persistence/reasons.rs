@@ -152,8 +152,9 @@ fn downloads_and_runs(text: &[u8]) -> bool {
     let inner = [&b"$("[..], b"`", b"<("]
         .iter()
         .any(|open| FETCHERS.iter().any(|name| contains(text, &[open, *name].concat())));
-    inner && (contains(text, b"sh ") || contains(text, b"eval") || contains(text, b"sh <"))
-        || contains(text, b"chmod")
+    let runs = contains(text, b"sh ") || contains(text, b"eval");
+    let executable = [&b"+x"[..], b"+rx", b"+rwx", b"chmod 7", b"chmod 07"];
+    (inner && runs) || (contains(text, b"chmod ") && executable.iter().any(|mode| contains(text, mode)))
 }
 
 #[cfg(test)]
@@ -196,6 +197,7 @@ mod tests {
             "/home/u/.local/bin/tool",
             "curl https://h/x > /srv/x; echo a | mail root",
             "base64 /etc/motd",
+            "curl -o /etc/list https://h/list && chmod 600 /etc/list",
             "grep -e /bin/sh",
             "/opt/a/../b/c",
             "",
