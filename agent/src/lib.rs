@@ -20,6 +20,8 @@ pub mod vigil;
 pub mod history;
 pub mod trigger;
 pub mod definitions;
+mod packages;
+mod persistence;
 pub mod plan;
 pub mod capture;
 // Tests prepare what is collected.

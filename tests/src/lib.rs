@@ -23,6 +23,7 @@ pub mod known;
 pub mod living;
 pub mod mapper;
 pub mod net;
+pub mod persistence;
 pub mod proc;
 pub mod ram;
 pub mod sabotage;

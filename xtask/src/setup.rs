@@ -1,6 +1,7 @@
 //! What the tasks need of the machine: said first, then installed where it is missing.
 
 pub mod apt;
+mod debian;
 
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,7 @@ const NEEDS: &[Need] = &[
     need(For::World, "wget", || Path::new("/usr/bin/wget").exists()),
     need(For::Judges, "forensic-artifacts", || Path::new("/usr/share/artifacts/linux.yaml").exists()),
     need(For::World, "nodejs", || Path::new("/usr/bin/node").exists()),
+    need(For::World, "mmdebstrap", || find("mmdebstrap").is_some()),
     need(For::World, "age", || Path::new("/usr/bin/age").exists()),
     need(For::Judges, "zstd", || Path::new("/usr/bin/zstd").exists()),
     need(For::Judges, "gdb", || Path::new("/usr/bin/gdb").exists()),
@@ -126,6 +128,13 @@ pub fn run(purposes: &[For]) -> Result<()> {
     if !wanted.is_empty() {
         println!("setup: about to install with pip into {}: {}", python().display(), wanted.join(" "));
     }
+    let debian = purposes.contains(&For::World) && !debian::archive().exists();
+    if debian {
+        println!(
+            "setup: about to unpack a Debian 12 into {} (some three minutes)",
+            debian::archive().display()
+        );
+    }
     rust_components(purposes)?;
     if !packages.is_empty() {
         apt::install(&packages)?;
@@ -150,6 +159,9 @@ pub fn run(purposes: &[For]) -> Result<()> {
             install.args(["install", "--quiet"]).args(alone.then_some("--no-deps")).args(wanted);
             command::run(&mut install)?;
         }
+    }
+    if debian {
+        debian::make()?;
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn members_are_hashed_across_frames_and_each_by_itself() {
-        let bytes: Vec<u8> = (0..1000_u32).map(|number| (number % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..1000).map(|number| u8::try_from(number % 251).unwrap()).collect();
         let mut hasher = Hasher::start(Buffers::default()).unwrap();
         for (begin, ends) in [(10, vec![300, 1000]), (0, vec![1000]), (999, vec![500, 20, 7])] {
             let mut whole = Vec::new();

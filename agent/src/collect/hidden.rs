@@ -83,6 +83,10 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     let places = &context.job.places;
     let mut walker = Walker::new(&places.root, &places.proc, ENTRIES_MAX, until);
     let mut findings = Findings::default();
+    for one in std::mem::take(&mut context.suspicious) {
+        findings.add(&one.path, one.reasons, Some(&one.attributes));
+        findings.copy(&one.path, &mut walker, attempts)?;
+    }
     for place in named::places(context.tree, &context.plan) {
         let entry = walker.find(&place.path).ok();
         findings.add(&place.path, place.reasons, entry.as_ref().map(|entry| &entry.attributes));
@@ -149,9 +153,14 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     findings.finish(walker.miss(), attempts)
 }
 
-/// The accounts whose home is worth a look of its own.
+/// The accounts with a home.
+pub(super) fn accounts(walker: &Walker) -> Vec<User> {
+    passwd::users(&passwd_text(walker))
+}
+
+/// Those whose home is worth a look of its own.
 pub(super) fn homes(walker: &Walker) -> Vec<User> {
-    let mut users = passwd::users(&passwd_text(walker));
+    let mut users = accounts(walker);
     // Homes such as /bin, /usr/sbin, /run/x or /dev are areas already.
     let system: [&[u8]; 9] =
         [b"bin", b"sbin", b"usr", b"dev", b"run", b"etc", b"proc", b"sys", b"nonexistent"];

@@ -38,7 +38,9 @@ mod names;
 mod netlink;
 mod network;
 mod open;
+mod packages;
 mod passwd;
+mod persistence;
 mod pinned;
 mod pool;
 mod procdir;
@@ -101,6 +103,10 @@ pub struct Context<'a> {
     taken: HashMap<content::Key, Name>,
     /// Files without a name that are held until they are copied.
     deleted: Option<deleted::Held>,
+    /// What the package managers know of the files that run and that start others.
+    inventory: Option<packages::Inventory>,
+    /// Files that start something suspicious, or are that.
+    suspicious: Vec<persistence::Suspicious>,
     /// How the living stand to each other.
     pub look: Look,
     /// Executables that are held open since the trigger.
@@ -134,6 +140,8 @@ impl<'a> Context<'a> {
             copied: BTreeMap::new(),
             taken: HashMap::new(),
             deleted: None,
+            inventory: None,
+            suspicious: Vec::new(),
             pool: Pool::default(),
             spool: Spool::default(),
             look,
@@ -162,6 +170,8 @@ const ORDER: &[Collection] = &[
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "code", step: Step::Code, run: code::run },
+    Collection { name: "persistence", step: Step::Persistence, run: persistence::run },
+    Collection { name: "packages", step: Step::Persistence, run: packages::run },
     Collection { name: "timeline", step: Step::Hidden, run: timeline::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },
     Collection { name: "files", step: Step::Files, run: files::run },

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use crate::collect::attempts::{Found, Miss, Room};
+use crate::collect::attempts::{Found, Miss, Room, read_bounded};
 use crate::collect::system::{Attributes, statx};
 use crate::proc::mounts;
 
@@ -52,6 +52,12 @@ pub(in crate::collect) fn reopen(path: &OwnedFd) -> Result<File, Miss> {
         result => result,
     };
     Ok(opened.map_err(|errno| Miss::at("open", &errno.into()))?.into())
+}
+
+/// The beginning of what a path descriptor stands for, and whether that is all of it.
+pub(in crate::collect) fn text(path: &OwnedFd, remote: &Remote, max: u64) -> Result<(Vec<u8>, bool), Miss> {
+    regular(path, remote)?;
+    read_bounded(reopen(path)?, max).map_err(|error| Miss::at("read", &error))
 }
 
 /// A file from its beginning, as far as the budget of one file goes.
