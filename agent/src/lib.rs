@@ -20,6 +20,7 @@ pub mod vigil;
 pub mod history;
 pub mod trigger;
 pub mod definitions;
+mod containers;
 mod packages;
 mod persistence;
 pub mod plan;

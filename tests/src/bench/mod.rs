@@ -11,6 +11,7 @@ mod mixed;
 mod ratio;
 mod record;
 mod sweep;
+mod triage;
 mod trigger;
 mod watcher;
 
@@ -28,12 +29,13 @@ struct Part {
 }
 
 /// The parts of `cargo xtask bench GROUP`, by group.
-const GROUPS: [(&str, &[Part]); 6] = [
+const GROUPS: [(&str, &[Part]); 7] = [
     ("door", &[Part { name: "door", measure: door::measure }]),
     ("history", &[Part { name: "mixed", measure: mixed::measure }]),
     ("memory", &memory::PARTS),
     ("record", &record::PARTS),
     ("sweep", &[Part { name: "sweep", measure: sweep::measure }]),
+    ("triage", &[Part { name: "triage", measure: triage::measure }]),
     ("trigger", &[Part { name: "trigger", measure: trigger::measure }]),
 ];
 
