@@ -29,7 +29,7 @@ fn id(digit: char) -> String {
 #[test]
 fn containers_of_each_runtime_are_in_one_table_and_what_they_changed_with_them() {
     world::inside("containers_of_each_runtime_are_in_one_table_and_what_they_changed_with_them", || {
-        mount(Some("none"), make(GROUPS)?, Some("cgroup2"), MsFlags::empty(), None::<&str>)
+        mount(Some("none"), make(GROUPS)?.as_str(), Some("cgroup2"), MsFlags::empty(), None::<&str>)
             .context("mount the world's own control groups")?;
         records()?;
         let agent = Agent::start(&story::program(), Path::new(LOG))?;

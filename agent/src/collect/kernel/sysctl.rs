@@ -67,8 +67,9 @@ impl Values {
             let key = key(at, name.to_bytes());
             match (kind, opened) {
                 (Some(Type::Directory), Ok(fd)) if depth < DEPTH_MAX => {
-                    // One that has gone meanwhile has no values.
-                    drop(self.folder(fd, &key, depth.saturating_add(1)));
+                    if self.folder(fd, &key, depth.saturating_add(1)).is_err() {
+                        self.unread = self.unread.saturating_add(1);
+                    }
                 }
                 (Some(Type::File), Ok(fd)) if name.to_bytes() != SECRET => self.value(File::from(fd), &key),
                 (Some(Type::File), Err(errno)) if errno != Errno::ENOENT => {
