@@ -81,6 +81,11 @@ impl Walker {
         }
     }
 
+    /// The host's root, in our own view.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// What stands at an absolute `path` of the host; no component may be a link.
     pub(super) fn find(&self, path: &[u8]) -> Result<Entry, Miss> {
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::super::testing::{self, Child, Taken};
-use super::super::{Context, deleted};
+use super::super::super::testing::{self, Child, Taken};
+use super::super::super::{Context, deleted};
 use crate::bundle::{Bag, Outcome};
 use crate::capture::job::Job;
 use crate::collect;

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use nix::dir::Type;
 
-use super::attempts::{Attempts, read_bounded};
-use super::file::{regular, reopen};
-use super::findings::Findings;
-use super::names::{is_dot, is_usual, misleading, split};
-use super::passwd::{self, User};
-use super::system::Attributes;
-use super::walk::{Entry, Walker};
-use super::{Context, deleted, named};
+use super::super::attempts::{Attempts, read_bounded};
+use super::super::file::{regular, reopen};
+use super::super::findings::Findings;
+use super::super::names::{is_dot, is_usual, misleading, split};
+use super::super::passwd::{self, User};
+use super::super::system::Attributes;
+use super::super::walk::{Entry, Walker};
+use super::super::{Context, deleted, named};
+use super::marks::Marks;
 use crate::bundle::writer::Error;
 
 /// Entries that are looked at in one capture.
@@ -60,6 +61,9 @@ const AREAS: &[(&[u8], usize, Place)] = &[
     (b"/usr", 32, Place::Distribution),
 ];
 
+/// Where the attributes of every file are looked at.
+const PROGRAMS: [&[u8]; 3] = [b"/etc", b"/usr/bin", b"/usr/sbin"];
+
 /// What the package manager knows; written after every change it makes.
 const DPKG: &[u8] = b"/var/lib/dpkg/status";
 
@@ -85,6 +89,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     });
     let areas: Vec<(Vec<u8>, usize, Place)> =
         AREAS.iter().map(|(path, depth, place)| (path.to_vec(), *depth, *place)).chain(homes).collect();
+    let mut marks = Marks::new(&places.root);
     let packaged = walker.find(DPKG).ok().and_then(|status| status.attributes.changed());
     let mut distribution_until = None;
     for (path, depth, place) in areas {
@@ -99,14 +104,16 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             _ => until,
         };
         let system = matches!(place, Place::System | Place::Distribution);
+        let programs = PROGRAMS.contains(&path.as_slice());
         // Ordinary names of ordinary files are most of a system: for these the name is enough.
         let look = |name: &[u8], kind: Option<Type>| {
-            !system || kind != Some(Type::File) || is_dot(name) || !misleading(name).is_empty()
+            !system || programs || kind != Some(Type::File) || is_dot(name) || !misleading(name).is_empty()
         };
         walker.walk_where(&area, depth, &look, &mut |entry| {
             if AREAS.iter().any(|(other, ..)| *other == entry.path) {
                 return false; // it has its own turn
             }
+            marks.look(entry);
             if place == Place::Distribution && is_packaged(&entry.attributes, packaged) {
                 return depth > 0;
             }
@@ -123,12 +130,16 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             findings.copy(&path, &mut walker, attempts)?;
         }
     }
+    marks.finish(&mut context.noted, attempts)?;
+    for noted in std::mem::take(&mut context.noted) {
+        findings.note(noted, &mut walker, attempts)?;
+    }
     context.copied.append(&mut findings.taken);
     findings.finish(walker.miss(), attempts)
 }
 
 /// The accounts whose home is worth a look of its own.
-pub(super) fn homes(walker: &Walker) -> Vec<User> {
+pub(in crate::collect) fn homes(walker: &Walker) -> Vec<User> {
     let text = walker.find(b"/etc/passwd").and_then(|entry| {
         regular(&entry.fd, &walker.remote)?;
         reopen(&entry.fd)
@@ -204,5 +215,5 @@ fn judge(entry: &Entry, place: Place) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[path = "hidden_test.rs"]
+#[path = "files_test.rs"]
 mod tests;
