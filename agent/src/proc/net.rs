@@ -174,7 +174,7 @@ mod tests {
             0000000000000000 3      3    0003   2     1 0      0      36712 \n00000000a1b2c3d4 3 2 88cc 0 1 0 101 77\n";
         assert_eq!(packet_sockets(text), [36712, 77]);
         for text in ["", "\n", "0 3 3 0003 2 1 0 0", "x 3 3 0003 2 1 0 0 5", "0 3 3 0003 2 1 0 0 -5"] {
-            assert_eq!(packet_sockets(text.as_bytes()), [], "{text}");
+            assert_eq!(packet_sockets(text.as_bytes()), Vec::<u64>::new(), "{text}");
         }
     }
 

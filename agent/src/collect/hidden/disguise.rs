@@ -216,7 +216,7 @@ fn is_kernel_name(name: &[u8]) -> bool {
     KERNEL_NAMES.iter().any(|known| match known.last() {
         // What comes after these is a number, or another word.
         Some(b'/' | b'_' | b'-') => name.starts_with(known) && name.len() > known.len(),
-        _ => name.strip_prefix(*known).is_some_and(|rest| rest.iter().all(|byte| byte.is_ascii_digit())),
+        _ => name.strip_prefix(*known).is_some_and(|rest| rest.iter().all(u8::is_ascii_digit)),
     })
 }
 

@@ -77,6 +77,11 @@ struct Look {
     links: [u32; 2],
 }
 
+/// A directory, and the way to it from the root of its file system.
+type Folder<'a> = (&'a Entry, Vec<u8>);
+/// What the disk has, and what the kernel lists.
+type Both = (BTreeSet<Vec<u8>>, Look);
+
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let (places, whole) = (&context.job.places, context.job.facts.initial_pid_namespace);
     take(
@@ -152,7 +157,7 @@ fn mount_of<'a>(mounts: &'a [Mount], folder: &Entry) -> Option<&'a Mount> {
 
 /// Compares with the disk, file system by file system.
 fn on_disk(walker: &mut Walker, mounts: &[Mount], entries: &[Entry], deadline: Instant, report: &mut Report) {
-    let mut by_device: BTreeMap<(u32, u32), Vec<(&Entry, Vec<u8>)>> = BTreeMap::new();
+    let mut by_device: BTreeMap<(u32, u32), Vec<Folder<'_>>> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry.attributes.is_dir()) {
         if let Some(mount) = mount_of(mounts, entry).filter(|mount| ON_DISK.contains(&mount.kind.as_slice()))
             && let Some(path) = on_file_system(mount, walker.root(), &entry.path)
@@ -164,8 +169,7 @@ fn on_disk(walker: &mut Walker, mounts: &[Mount], entries: &[Entry], deadline: I
         let mut compare = || -> Result<(), Miss> {
             let first = disk_look(walker, device, &folders)?;
             report.compared("directories on the disk", first.len());
-            let differ =
-                |(disk, listed): &(BTreeSet<Vec<u8>>, Look)| !missing(&[disk], &[&listed.names]).is_empty();
+            let differ = |(disk, listed): &Both| !missing(&[disk], &[&listed.names]).is_empty();
             if !first.iter().any(differ) {
                 return Ok(());
             }
@@ -186,21 +190,13 @@ fn on_disk(walker: &mut Walker, mounts: &[Mount], entries: &[Entry], deadline: I
 }
 
 /// The disk first, then the kernel: what was removed in between is on the disk only, and once.
-fn disk_look(
-    walker: &mut Walker,
-    device: (u32, u32),
-    folders: &[(&Entry, Vec<u8>)],
-) -> Result<Vec<(BTreeSet<Vec<u8>>, Look)>, Miss> {
+fn disk_look(walker: &mut Walker, device: (u32, u32), folders: &[Folder<'_>]) -> Result<Vec<Both>, Miss> {
     let disk = Disk::open(open_device(device)?)?;
     folders.iter().map(|(entry, path)| Ok((disk.names(path)?, look(walker, entry)))).collect()
 }
 
 /// In both looks on the disk, and in none of the kernel's. Pure.
-fn hidden(
-    path: &[u8],
-    first: &(BTreeSet<Vec<u8>>, Look),
-    second: &(BTreeSet<Vec<u8>>, Look),
-) -> Vec<Finding> {
+fn hidden(path: &[u8], first: &Both, second: &Both) -> Vec<Finding> {
     if !first.1.whole || !second.1.whole {
         return Vec::new();
     }

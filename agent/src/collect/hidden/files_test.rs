@@ -207,6 +207,8 @@ fn below_usr_only_what_no_package_can_have_brought_is_found() {
         gid: 0,
         size: 1,
         mount: None,
+        immutable: false,
+        append_only: false,
         times: [None, None, Some((changed, 5)), None],
     };
     for (uid, changed, packaged, expected) in [

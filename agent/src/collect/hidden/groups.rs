@@ -60,7 +60,7 @@ mod tests {
         let read = |text: &[u8]| numbers(text).collect::<Vec<_>>();
         assert_eq!(read(b"1\n0\n4711\n"), [1, 4711]);
         for text in [&b""[..], b"\n", b"x\n", b"-1\n", b"99999999999\n", b"0\n", b"\xff"] {
-            assert_eq!(read(text), [], "{}", text.escape_ascii());
+            assert_eq!(read(text), Vec::<u32>::new(), "{}", text.escape_ascii());
         }
     }
 }

@@ -194,6 +194,7 @@ mod tests {
     fn a_module_that_is_just_loaded_or_unloaded_is_not() {
         let some = || traces(&["ext4", "new"], &["new"], &["new"]);
         let none = || traces(&["ext4"], &[], &[]);
+        let tiny = || traces(&["ext4", "tiny"], &[], &[]);
         for (lists, traces) in [
             (&[&["ext4"][..], &["ext4", "new"]][..], vec![some()]),
             (&[&["ext4", "new"], &["ext4"]], vec![some()]),
@@ -202,10 +203,7 @@ mod tests {
             (&[&["ext4"], &["ext4", "new"], &["ext4"]], vec![some(), some()]),
             (&[&["ext4"], &["ext4"]], vec![none()]),
             // What has no symbols or types of its own is no finding.
-            (
-                &[&["ext4", "tiny"], &["ext4", "tiny"]],
-                vec![super::tests::traces(&["ext4", "tiny"], &[], &[])],
-            ),
+            (&[&["ext4", "tiny"], &["ext4", "tiny"]], vec![tiny()]),
             // Without /sys nothing can be said of it.
             (&[&["ext4"], &["ext4"]], vec![Traces::default()]),
         ] {

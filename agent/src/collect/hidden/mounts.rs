@@ -66,7 +66,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             match under(&mount) {
                 Ok(Some(names)) => report.add(covered(&mount, &names)),
                 Ok(None) => {}
-                Err(error) => report.lack(format!("under {}: {error}", escape(mount.over.point.as_slice()))),
+                Err(error) => report.lack(format!("under {}: {error}", escape(mount.top.point.as_slice()))),
             }
         }
         let mut seen = BTreeSet::new();
@@ -79,16 +79,19 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             let Some(namespace) = namespace.filter(|namespace| seen.insert(*namespace)) else { continue };
             let theirs =
                 dir.text("mountinfo", MOUNTINFO_MAX).map(|(text, _)| mounts(&text)).unwrap_or_default();
-            report.extend(over_processes(&theirs).into_iter().filter(|mount| !ours.contains(mount)).map(
-                |mount| {
-                    Finding::new(mount.point.clone(), ELSEWHERE)
-                        .view(
-                            "mount namespace",
-                            format!("mnt:[{namespace}], of {}", dir.id().short()).as_bytes(),
-                        )
-                        .view("mountinfo", described(mount).as_bytes())
-                },
-            ));
+            report.extend(
+                over_processes(&theirs)
+                    .into_iter()
+                    .filter(|mount| !ours.iter().any(|our| is_copy(our, mount)))
+                    .map(|mount| {
+                        Finding::new(mount.point.clone(), ELSEWHERE)
+                            .view(
+                                "mount namespace",
+                                format!("mnt:[{namespace}], of {}", dir.id().short()).as_bytes(),
+                            )
+                            .view("mountinfo", described(mount).as_bytes())
+                    }),
+            );
         }
         report.compared("mount namespaces", seen.len());
         Ok(report)
@@ -98,7 +101,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
 /// A mount, and what it lies on.
 #[derive(Debug, PartialEq, Eq)]
 struct Over {
-    over: Mount,
+    top: Mount,
     below: Mount,
     /// The way from the mount point of `below` to that of `over`; empty where it covers all of it.
     way: Vec<u8>,
@@ -122,7 +125,7 @@ fn to_look_under(all: &[Mount], root: &Path) -> Vec<Over> {
         let point = point.strip_suffix(b"/").unwrap_or(point);
         let way = mount.point.as_slice().strip_prefix(point)?;
         (way.is_empty() || way.starts_with(b"/")).then(|| Over {
-            over: mount.clone(),
+            top: mount.clone(),
             below: below.clone(),
             way: way.strip_prefix(b"/").unwrap_or(way).to_vec(),
         })
@@ -163,7 +166,7 @@ fn under(mount: &Over) -> nix::Result<Option<BTreeMap<Vec<u8>, u64>>> {
 
 /// A directory mounted over itself (to be read-only, say) hides nothing.
 fn shows_the_same(mount: &Over, covered: &Attributes) -> bool {
-    let top = open(mount.over.point.as_slice(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+    let top = open(mount.top.point.as_slice(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
     let top = top.ok().and_then(|top| statx(top, c"").ok());
     top.is_some_and(|top| (top.device, top.inode) == (covered.device, covered.inode))
 }
@@ -171,13 +174,18 @@ fn shows_the_same(mount: &Over, covered: &Attributes) -> bool {
 fn covered(mount: &Over, names: &BTreeMap<Vec<u8>, u64>) -> Finding {
     let names: Vec<String> =
         names.iter().map(|(name, inode)| format!("{} (inode {inode})", escape(name))).collect();
-    Finding::new(mount.over.point.clone(), COVERED)
-        .view("mountinfo", described(&mount.over).as_bytes())
+    Finding::new(mount.top.point.clone(), COVERED)
+        .view("mountinfo", described(&mount.top).as_bytes())
         .view("the file system below, with nothing mounted on it", names.join(", ").as_bytes())
 }
 
 fn described(mount: &Mount) -> String {
     format!("{} of {} ({}), on mount {}", mount.root, mount.source, mount.kind, mount.parent)
+}
+
+/// A new namespace begins with a copy of each mount, under another number.
+fn is_copy(one: &Mount, other: &Mount) -> bool {
+    (&one.point, &one.root, one.device) == (&other.point, &other.root, other.device)
 }
 
 /// Those of a mount namespace that lie over a process's directory, wherever /proc is mounted there.
@@ -232,7 +240,7 @@ mod tests {
             "{HOST}40 20 0:30 / /usr/lib/x rw - tmpfs none rw\n41 24 8:1 /a /tmp/.x/y rw - ext4 /dev/sda1 rw\n42 40 0:31 / /usr/lib/x rw - tmpfs none rw\n"
         );
         let found = to_look_under(&all(&text), Path::new("/"));
-        let ways: Vec<(u32, &[u8])> = found.iter().map(|over| (over.over.id, over.way.as_slice())).collect();
+        let ways: Vec<(u32, &[u8])> = found.iter().map(|over| (over.top.id, over.way.as_slice())).collect();
         assert_eq!(
             ways,
             [(28, &b"mnt/far"[..]), (30, b"auto"), (40, b"usr/lib/x"), (41, b".x/y"), (42, b"")]
@@ -257,7 +265,7 @@ mod tests {
         }
         let inside = "20 1 8:1 / /host rw - ext4 x rw\n24 20 0:8 / /host/tmp rw - tmpfs x rw\n25 20 0:8 / /host/x rw - tmpfs x rw\n";
         let found = to_look_under(&all(inside), Path::new("/host/"));
-        assert_eq!(found.iter().map(|over| over.over.id).collect::<Vec<_>>(), [25]);
+        assert_eq!(found.iter().map(|over| over.top.id).collect::<Vec<_>>(), [25]);
     }
 
     #[test]
