@@ -7,6 +7,7 @@ pub mod name;
 
 // How it is written.
 mod closing;
+mod disk;
 pub mod journal;
 mod pipeline;
 mod recover;

@@ -12,9 +12,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use zstd::zstd_safe::compress_bound;
 
+use super::disk::Disk;
 use super::frame::{Compressor, Effort};
 use super::journal::Line;
 use super::layout::FRAME_MAX;
@@ -25,14 +25,12 @@ use crate::system::allocator::large_pages;
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// More compressing threads than this help nobody: a capture must leave the host its processors.
 const WORKERS_MAX: usize = 4;
-/// What is dropped from the kernel's cache is so much at a time.
-const DROPPED: u64 = 8 << 20;
+/// Frames that wait beyond one for each compressing thread: some take longer than others, and nobody shall stand idle.
+const AHEAD: usize = 2;
 /// Notes that wait for a frame at most.
 const NOTES_MAX: usize = 1000;
 /// Process memory up to here is made safe on the disk as soon as it is written, whatever follows.
 pub(super) const SAFE_FIRST: u64 = 64 << 20;
-/// The disk is told to begin this often, so that little is left to be waited for at the end.
-const WRITE_BACK: u64 = 16 << 20;
 
 /// What the journal shall say once the frame before it is written.
 pub(super) enum Note {
@@ -117,10 +115,10 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts the threads that write to `partial` and `journal`.
-    pub(super) fn start(partial: File, journal: File) -> io::Result<Self> {
+    /// Starts the threads that write to `partial` (also opened as `past`, see [`Disk`]) and `journal`.
+    pub(super) fn start(partial: File, past: Option<File>, journal: File) -> io::Result<Self> {
         let workers = thread::available_parallelism().map_or(1, |count| count.get().min(WORKERS_MAX));
-        let (jobs, work) = sync_channel::<Job>(workers);
+        let (jobs, work) = sync_channel::<Job>(workers + AHEAD);
         let work = Arc::new(Mutex::new(work));
         let buffers = Buffers::default();
         for _ in 0..workers {
@@ -130,7 +128,7 @@ impl Pipeline {
                 .name("compress".to_owned())
                 .spawn(move || compress(&work, &mut compressor, &buffers))?;
         }
-        let (order, queue) = sync_channel(workers);
+        let (order, queue) = sync_channel(workers + AHEAD);
         let open = Open {
             content: Vec::new(),
             effort: Effort::default(),
@@ -146,14 +144,10 @@ impl Pipeline {
         let drop_behind = Arc::new(AtomicBool::new(false));
         let (made_safe, safe) = sync_channel(1);
         let mut writer = Writer {
-            partial,
+            disk: Disk::new(partial, past, Arc::clone(&drop_behind)),
             journal,
             compressor: Compressor::new()?,
             offsets: Vec::new(),
-            at: 0,
-            dropped: 0,
-            drop_behind: Arc::clone(&drop_behind),
-            told: 0,
             buffers,
             failure: Arc::clone(&failure),
             safe: Some(made_safe),
@@ -313,17 +307,11 @@ fn compress(work: &Mutex<Receiver<Job>>, compressor: &mut Compressor, buffers: &
 }
 
 struct Writer {
-    partial: File,
+    disk: Disk,
     journal: File,
     compressor: Compressor,
     /// File offsets of the frames, by number.
     offsets: Vec<u64>,
-    at: u64,
-    /// As far as this it is not in the kernel's cache.
-    dropped: u64,
-    drop_behind: Arc<AtomicBool>,
-    /// Up to here the disk was told to begin.
-    told: u64,
     buffers: Buffers,
     failure: Arc<OnceLock<io::Error>>,
     safe: Option<SyncSender<Instant>>,
@@ -369,7 +357,7 @@ impl Writer {
         if wanted
             && let Some(safe) = self.safe.take()
             && self.failure.get().is_none()
-            && self.partial.sync_data().is_ok()
+            && self.disk.sync().is_ok()
         {
             safe.send(Instant::now()).unwrap_or_default();
         }
@@ -391,27 +379,10 @@ impl Writer {
     }
 
     fn write_frame(&mut self, frame: Vec<u8>) -> io::Result<()> {
-        self.partial.write_all(&frame)?;
-        self.offsets.push(self.at);
-        self.at = self.at.saturating_add(u64::try_from(frame.len()).unwrap_or(u64::MAX));
-        if self.drop_behind.load(Ordering::Relaxed) && self.at.saturating_sub(self.dropped) >= DROPPED {
-            // Only what is on the disk can be dropped.
-            self.partial.sync_data()?;
-            posix_fadvise(&self.partial, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
-            self.dropped = self.at;
-        }
+        self.offsets.push(self.disk.at());
+        let written = self.disk.write(&frame);
         self.buffers.give_back(frame);
-        let new = self.at.saturating_sub(self.told);
-        if new >= WRITE_BACK {
-            // Linux begins to write such a range; what it cannot drop yet, it keeps. Only a hint: a refusal changes nothing.
-            let range = i64::try_from(self.told).ok().zip(i64::try_from(new).ok());
-            if let Some((from, length)) = range {
-                let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-                posix_fadvise(&self.partial, from, length, advice).unwrap_or_default();
-            }
-            self.told = self.at;
-        }
-        Ok(())
+        written
     }
 
     fn write_notes(&mut self, notes: Vec<Note>) -> io::Result<()> {
@@ -429,7 +400,7 @@ impl Writer {
                     Line::Member(artifact)
                 }
                 Note::End(attempts_dropped) => {
-                    Line::End { bytes: self.at, at: Timestamp::now(), attempts_dropped }
+                    Line::End { bytes: self.disk.at(), at: Timestamp::now(), attempts_dropped }
                 }
             };
             lines.extend(line.to_bytes()?);
@@ -458,7 +429,7 @@ mod tests {
     fn a_full_disk_is_an_error_and_the_journal_still_takes_the_attempts() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut journal = tempfile::NamedTempFile::new().unwrap();
-        let pipeline = Pipeline::start(full, journal.reopen().unwrap()).unwrap();
+        let pipeline = Pipeline::start(full, None, journal.reopen().unwrap()).unwrap();
         pipeline.open().unwrap().add(&vec![7; FRAME_MAX]).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while pipeline.check().is_ok() {

@@ -106,9 +106,10 @@ impl Bag {
             .map_err(failed(journal(id)))?;
         let begin = Line::Begin { id, at: Timestamp::now() }.to_bytes();
         begin.and_then(|line| io::Write::write_all(&mut &lines, &line)).map_err(failed(journal(id)))?;
+        let past = past_the_cache(dir.as_fd(), &partial(id));
         // Its files are open: the folder is the sealer's from here on.
         drop(dir);
-        let pipeline = Pipeline::start(frames, lines).map_err(failed(partial(id)))?;
+        let pipeline = Pipeline::start(frames, past, lines).map_err(failed(partial(id)))?;
         Ok(Self {
             id,
             pipeline,
@@ -309,6 +310,12 @@ fn shorten(text: &mut String) {
 pub(super) fn create_new(dir: std::os::fd::BorrowedFd<'_>, name: &str) -> io::Result<File> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     Ok(openat(dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into())
+}
+
+/// The same file, for writing past the kernel's cache; some file systems have no such way.
+fn past_the_cache(dir: std::os::fd::BorrowedFd<'_>, name: &str) -> Option<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_DIRECT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(dir, name, flags, Mode::empty()).ok().map(File::from)
 }
 
 /// Some file systems cannot set space aside; that is no reason not to write.

@@ -16,6 +16,7 @@ use super::exe::MOUNTINFO_MAX;
 use super::file::Remote;
 use super::freeze::{Freezer, Lot, Smear, Stop, TaskList, lots};
 use super::image::{Image, Reading};
+use super::pool::Pool;
 use super::procdir::ProcDir;
 use super::segments::{Choice, Hole, IN_FILE, SEGMENTS_MAX, Selection, hexadecimal, select};
 use super::snapshot::{self, Block, Store};
@@ -40,6 +41,18 @@ const RUNS_MAX: usize = SEGMENTS_MAX;
 
 /// Room for headers and notes, beside the pages.
 const HEAD_ROOM: u64 = 32 << 20;
+
+/// Asks for the memory that the largest process in scope needs, long before its turn.
+pub(super) fn make_room(context: &Context<'_>) {
+    let cores = context.plan.scope.iter().filter(|one| one.core);
+    let standing = cores.filter_map(|one| context.look.around.standings.get(&one.id));
+    let largest = standing.map(|standing| standing.resident).max().unwrap_or(0);
+    let (count, length) =
+        snapshot::share(largest.min(context.plan.limits.memory_bytes), context.plan.limits.buffer_bytes);
+    if largest > 0 {
+        context.pool.begin(count, length);
+    }
+}
 
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let scope: Vec<InScope> = context.plan.scope.iter().filter(|one| one.core).cloned().collect();
@@ -132,8 +145,8 @@ fn process(context: &mut Context<'_>, one: &InScope, attempts: &mut Attempts<'_>
     let reading = RefCell::new(Reading::default());
     let name = Name::data(&["process", &short, "core"]);
     let (since, begun, was_safe) = (Timestamp::now(), Instant::now(), attempts.safe().is_some());
-    let Context { plan, spool, freezer, .. } = &mut *context;
-    let means = (&plan.limits, &*spool);
+    let Context { plan, pool, spool, freezer, .. } = &mut *context;
+    let means = (&plan.limits, &*pool, &*spool);
     let before = TaskList::at(&dir);
     attempts.hold(short.clone());
     let taken = attempts.take_and_judge(
@@ -195,7 +208,7 @@ fn judge(reading: &Reading, report: &mut Report, before: &TaskList, dir: &ProcDi
 fn core<'r>(
     dir: &ProcDir,
     budget: u64,
-    (limits, spool): (&Limits, &Spool),
+    (limits, pool, spool): (&Limits, &Pool, &Spool),
     freezer: &mut Freezer,
     report: &RefCell<Report>,
     reading: &'r RefCell<Reading>,
@@ -207,7 +220,7 @@ fn core<'r>(
     // Whoever makes its arguments hang must not stand still meanwhile.
     let (command_line, _) = dir.text("cmdline", TEXT_MAX)?;
     let forbidden = Forbidden::of(dir);
-    let mut store = Store::prepare(resident(dir, page).min(budget), limits.buffer_bytes, spool);
+    let mut store = Store::prepare(resident(dir, page).min(budget), limits.buffer_bytes, pool, spool);
 
     let stop = freezer.stop(dir);
     // After the stop: what is read or opened before would be of the program that an exec replaced.

@@ -42,6 +42,7 @@ mod netlink;
 mod network;
 mod passwd;
 mod pinned;
+mod pool;
 mod procdir;
 mod process;
 mod ram;
@@ -67,6 +68,7 @@ pub use attempts::Progress;
 pub use first::{Held, first};
 use freeze::Freezer;
 use pinned::Pinned;
+use pool::Pool;
 pub use snapshot::threads as reading_threads;
 pub use spool::Spool;
 
@@ -89,7 +91,9 @@ pub struct Context<'a> {
     freezer: Freezer,
     /// The processes, each opened once.
     pinned: Pinned,
-    /// Room on disk for what is copied while a process stands still.
+    /// Room in memory for what is copied while a process stands still,
+    pool: Pool,
+    /// and on disk.
     pub spool: Spool,
     /// Files of the host that are in the bag, by path.
     copied: BTreeSet<Vec<u8>>,
@@ -132,6 +136,7 @@ impl<'a> Context<'a> {
             copied: BTreeSet::new(),
             taken: HashMap::new(),
             deleted: None,
+            pool: Pool::default(),
             spool: Spool::default(),
             look,
             held: Vec::new(),
@@ -183,6 +188,9 @@ pub fn run(
     if context.plan.steps.contains(&Step::Ram) && context.job.facts.initial_pid_namespace {
         // The bundle would drive out what is in memory, and be in its own image.
         attempts.drop_behind();
+    }
+    if context.plan.steps.contains(&Step::Memory) {
+        memory::make_room(context);
     }
     for collection in ORDER {
         if context.plan.steps.contains(&collection.step) {

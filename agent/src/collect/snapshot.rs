@@ -1,7 +1,6 @@
 //! Pages copied while their process stands still, so that it need not wait until they are hashed, compressed and written.
 //!
-//! Each thread copies into memory and a file of its own: nothing is shared but the number of the next block. The kernel takes its
-//! time to give out memory, so that is asked for before the process is stopped.
+//! Each thread copies into memory and a file of its own: nothing is shared but the number of the next block.
 
 use std::fs::File;
 use std::io;
@@ -10,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use super::pool::Pool;
 use super::segments::Segment;
 use super::source::{Source, Unreadable};
 use super::spool::Spool;
-use crate::system::allocator::large_pages;
 
 /// Bytes read at once: more is not faster, and this stays in the processor's cache until it is hashed.
 pub(super) const BLOCK: usize = 512 << 10;
@@ -76,6 +75,14 @@ pub fn threads() -> usize {
     thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX))
 }
 
+/// How many threads share memory for `wanted` bytes, and how much of it each has; together at most `memory`.
+pub(super) fn share(wanted: u64, memory: u64) -> (usize, usize) {
+    let threads = threads();
+    // A block is read whole before it is known how little of it must be kept.
+    let wanted = wanted.saturating_add(u64::try_from(threads * BLOCK).unwrap_or(u64::MAX));
+    (threads, usize::try_from(wanted.min(memory)).unwrap_or(usize::MAX) / threads)
+}
+
 /// The blocks of the segments, in their order.
 pub(super) fn blocks(segments: &[Segment]) -> Vec<Block> {
     let mut blocks = Vec::new();
@@ -95,6 +102,15 @@ pub(super) fn blocks(segments: &[Segment]) -> Vec<Block> {
 #[derive(Debug, Default)]
 pub(super) struct Store {
     logs: Vec<Log>,
+    pool: Pool,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        for log in &mut self.logs {
+            self.pool.give_back(std::mem::take(&mut log.memory));
+        }
+    }
 }
 
 /// One thread's part.
@@ -124,26 +140,21 @@ pub(super) struct Copied {
 }
 
 impl Store {
-    /// Room for `wanted` bytes: in memory as far as `memory` goes, then in the spool.
-    pub(super) fn prepare(wanted: u64, memory: u64, spool: &Spool) -> Self {
+    /// Room for `wanted` bytes: in memory of the pool as far as `memory` goes, then in the spool.
+    pub(super) fn prepare(wanted: u64, memory: u64, pool: &Pool, spool: &Spool) -> Self {
         let (files, room) = spool.open().unwrap_or_default();
-        let threads = threads();
-        // A block is read whole before it is known how little of it must be kept.
-        let wanted = wanted.saturating_add(u64::try_from(threads * BLOCK).unwrap_or(u64::MAX));
-        let each = usize::try_from(wanted.min(memory)).unwrap_or(usize::MAX) / threads;
+        let (threads, each) = share(wanted, memory);
         if each == 0 && room == 0 {
             return Self::default();
         }
         let mut files = files.into_iter();
         let logs = (0..threads).map(|_| {
             let file = files.next();
-            let mut memory = large_pages(each);
-            // Not zeros: only pages that are written to are really there.
-            memory.resize(each, 0xff);
+            let memory = pool.take(each);
             let room = if file.is_some() { room } else { 0 };
             Log { memory, used: 0, file, written: 0, room, scratch: vec![0xff; BLOCK] }
         });
-        Self { logs: logs.collect() }
+        Self { logs: logs.collect(), pool: pool.clone() }
     }
 
     /// Whether there is no room at all.

@@ -56,7 +56,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let memory = memory(&pages);
         let mut blocks = whole(&memory);
-        let mut store = Store::prepare(u64::MAX, in_memory << 20, &spool(&folder, on_disk << 20));
+        let mut store = Store::prepare(u64::MAX, in_memory << 20, &Pool::default(), &spool(&folder, on_disk << 20));
         let copied = store.copy(&mut blocks, &own(), later());
         let mut live = 0;
         for (block, bytes) in blocks.iter().zip(memory.chunks(BLOCK)) {
@@ -78,7 +78,7 @@ fn pages_of_zeros_take_no_room() {
     pages[3999] = 1;
     let memory = memory(&pages);
     let mut blocks = whole(&memory);
-    let mut store = Store::prepare(u64::MAX, 2 << 20, &Spool::default());
+    let mut store = Store::prepare(u64::MAX, 2 << 20, &Pool::default(), &Spool::default());
     let copied = store.copy(&mut blocks, &own(), later());
     assert_eq!((copied.bytes, copied.memory), (4000 * 4096, 4096));
     assert!(
@@ -91,7 +91,7 @@ fn nothing_is_copied_once_the_time_is_over_or_without_any_room() {
     let memory = memory(&[1; 300]);
     for (room, until) in [(8 << 20, Instant::now()), (0, later())] {
         let mut blocks = whole(&memory);
-        let mut store = Store::prepare(u64::MAX, room, &Spool::default());
+        let mut store = Store::prepare(u64::MAX, room, &Pool::default(), &Spool::default());
         assert_eq!(store.copy(&mut blocks, &own(), until).bytes, 0);
         assert!(blocks.iter().all(|block| matches!(block.kept, Kept::Live)));
         assert_eq!(store.is_empty(), room == 0);
@@ -104,7 +104,7 @@ fn what_cannot_be_read_is_zeros_and_said_in_order() {
     let mut blocks = whole(&memory);
     // Nothing is mapped at the first pages.
     blocks.insert(0, Block { start: 4096, length: 2 * PAGE, kept: Kept::Live });
-    let mut store = Store::prepare(u64::MAX, 8 << 20, &Spool::default());
+    let mut store = Store::prepare(u64::MAX, 8 << 20, &Pool::default(), &Spool::default());
     let copied = store.copy(&mut blocks, &own(), later());
     let ranges: Vec<(u64, u64)> = copied.unreadable.iter().map(|range| (range.start, range.end)).collect();
     assert_eq!(ranges, [(4096, 8192), (8192, 12288)]);

@@ -25,14 +25,18 @@ impl Spool {
         Self { files, bytes }
     }
 
-    /// The files, emptied, and how many bytes each may hold now: never more than half of what is free.
+    /// The files, to be written over from their beginning, and how many bytes each may hold now: never more than half of what
+    /// is free without them.
+    ///
+    /// They are not emptied: ext4 takes a file that was cut to nothing and written anew for one that must not be lost
+    /// (`auto_da_alloc`, ext4(5)), and puts all of it on the disk when it is closed.
     pub(super) fn open(&self) -> io::Result<(Vec<File>, u64)> {
         let Some(first) = self.files.first() else { return Ok((Vec::new(), 0)) };
-        for file in &self.files {
-            file.set_len(0)?;
-        }
         let space = fstatvfs(first)?;
-        let free = space.blocks_available().saturating_mul(space.fragment_size());
+        let mut free = space.blocks_available().saturating_mul(space.fragment_size());
+        for file in &self.files {
+            free = free.saturating_add(file.metadata()?.len());
+        }
         let files = self.files.iter().map(File::try_clone).collect::<io::Result<Vec<File>>>()?;
         let each = self.bytes.min(free / 2) / u64::try_from(files.len()).unwrap_or(1).max(1);
         Ok((files, each))
@@ -47,15 +51,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_files_have_no_names_and_are_empty_each_time() {
+    fn its_files_have_no_names_and_are_written_over_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let directory = File::open(folder.path()).unwrap();
         let spool = Spool::in_directory(directory.as_fd(), 2, 8192);
         for _ in 0..2 {
             let (files, each) = spool.open().unwrap();
             assert_eq!((files.len(), each), (2, 4096));
-            assert!(files.iter().all(|file| file.metadata().unwrap().len() == 0));
             files[0].write_all_at(b"x", 5).unwrap();
+            assert_eq!(files[0].metadata().unwrap().len(), 6);
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         assert_eq!(Spool::in_directory(directory.as_fd(), 2, 0).open().unwrap().0.len(), 0);
