@@ -36,17 +36,20 @@ pub fn watch(agent: &Agent, time: Duration) -> Result<Churn> {
         .stdout(Stdio::piped())
         .spawn()
         .context("start the storm")?;
-    let mut dial = Command::new(format!("{BIN}/dial"))
-        .args(["--times", "20000"])
-        .stdout(Stdio::null())
-        .spawn()
-        .context("start the connections")?;
+    let connect = || {
+        let mut dial = Command::new(format!("{BIN}/dial"));
+        dial.args(["--times", "20000"]).stdout(Stdio::null()).spawn().context("start the connections")
+    };
+    let mut dial = connect()?;
     let (begun, mut captures, mut alarms) = (Instant::now(), 0, Vec::new());
     while storm.try_wait()?.is_none() && begun.elapsed() < time + Duration::from_secs(30) {
         let bundle = agent.capture(&["--host", "--profile", "triage"])?;
         alarms.extend(found(&bundle)?);
         fs::remove_file(&bundle)?;
         captures += 1;
+        if dial.try_wait()?.is_some() {
+            dial = connect()?;
+        }
     }
     drop(dial.kill());
     dial.wait()?;
@@ -62,17 +65,22 @@ pub fn watch(agent: &Agent, time: Duration) -> Result<Churn> {
 pub fn found(bundle: &Path) -> Result<Vec<Value>> {
     let into = Path::new("/var/tmp/churn");
     let bag = Bag::extract(bundle, into)?;
+    let all = findings(bag.root(), false)?;
+    fs::remove_dir_all(into)?;
+    Ok(all)
+}
+
+/// The same of an extracted one. What belongs to the `whole` machine is refused in a world.
+pub fn findings(bag: &Path, whole: bool) -> Result<Vec<Value>> {
     let mut all = Vec::new();
     for kind in KINDS {
-        let file = bag.file(&format!("data/hidden/{kind}.json"));
+        let file = bag.join(format!("data/hidden/{kind}.json"));
         if !file.exists() {
-            // What belongs to the whole machine is refused in a world.
-            ensure!(["bpf", "modules"].contains(&kind), "{kind}.json is not in the bundle");
+            ensure!(!whole && ["bpf", "modules"].contains(&kind), "{kind}.json is not in the bundle");
             continue;
         }
         let report: Value = serde_json::from_slice(&fs::read(file)?)?;
         all.extend(report["findings"].as_array().context("no findings")?.iter().cloned());
     }
-    fs::remove_dir_all(into)?;
     Ok(all)
 }
