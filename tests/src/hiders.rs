@@ -129,8 +129,8 @@ impl Hiders {
         let source = "/tmp/hide.c";
         fs::write(source, include_str!("../fixtures/hide.c"))?;
         let built =
-            Command::new("cc").args(["-shared", "-fPIC", "-o", BY_ENVIRONMENT, source, "-ldl"]).status()?;
-        ensure!(built.success(), "cc: {built}");
+            Command::new("gcc").args(["-shared", "-fPIC", "-o", BY_ENVIRONMENT, source, "-ldl"]).status()?;
+        ensure!(built.success(), "gcc: {built}");
         fs::create_dir(KEPT_OUT)?;
         self.add("preloaded", Command::new(SLEEP).arg(LIFE).env("LD_PRELOAD", BY_ENVIRONMENT), |seen| {
             fs::read_to_string(format!("/proc/{}/maps", seen.pid))
@@ -169,7 +169,14 @@ fn files() -> Result<()> {
         fs::set_permissions(path, Permissions::from_mode(0o755))?;
         set_time(path, 1_546_300_800)?;
     }
-    fs::write("/var/lib/dpkg/info/some.list", format!("/.\n{PACKAGED}\n"))?;
+    // The programs of the machine are a package's as well; to /usr the world has no lists.
+    let mut list = format!("/.\n{PACKAGED}\n");
+    for folder in ["/usr/bin", "/usr/sbin"] {
+        for entry in fs::read_dir(folder)? {
+            list.push_str(&format!("{}\n", entry?.path().display()));
+        }
+    }
+    fs::write("/var/lib/dpkg/info/some.list", list)?;
     fs::write(AHEAD, "later")?;
     set_time(AHEAD, 4_102_444_800)?;
     for (path, flag) in [(IMMUTABLE, "+i"), (APPEND_ONLY, "+a")] {
