@@ -44,8 +44,9 @@ const GROUPS: [(&str, &[Part]); 7] = [
 
 /// Runs one group, or all but the longest; or only the part of this name.
 pub fn run_group(wanted: Option<&str>) -> Result<()> {
-    let is_wanted =
-        |group: &str, part: &Part| wanted.map_or(group != CHURN, |name| name == group || name == part.name);
+    let is_wanted = |group: &str, part: &Part| {
+        wanted.map_or(group != CHURN || world::name().is_some(), |name| name == group || name == part.name)
+    };
     let of_group = |(group, parts): &(&'static str, &'static [Part])| {
         let group = *group;
         parts.iter().filter(move |part| is_wanted(group, part))

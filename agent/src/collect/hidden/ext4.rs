@@ -66,7 +66,7 @@ mod tests {
     fn image(folder: &std::path::Path, blocks: &str) -> std::path::PathBuf {
         let (from, image) = (folder.join("from"), folder.join("image"));
         let status = Command::new("/usr/sbin/mke2fs")
-            .args(["-q", "-t", "ext4", "-d"])
+            .args(["-q", "-t", "ext4", "-N", "4096", "-d"])
             .args([&from, &image])
             .arg(blocks)
             .status()
@@ -87,7 +87,7 @@ mod tests {
         for name in &expected {
             std::fs::write(deep.join(std::ffi::OsStr::from_bytes(name)), b"").unwrap();
         }
-        let disk = Disk::open(File::open(image(folder.path(), "8M")).unwrap()).unwrap();
+        let disk = Disk::open(File::open(image(folder.path(), "16M")).unwrap()).unwrap();
         assert_eq!(disk.names(b"/etc/deep").unwrap(), expected);
         assert_eq!(disk.names(b"/etc").unwrap(), BTreeSet::from([b"deep".to_vec()]));
         for path in [&b"/none"[..], b"relative", b"/etc/deep/file 1", b"", b"/\0"] {
@@ -99,7 +99,7 @@ mod tests {
     fn what_is_no_ext4_or_cut_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("from")).unwrap();
-        let whole = std::fs::read(image(folder.path(), "1M")).unwrap();
+        let whole = std::fs::read(image(folder.path(), "4M")).unwrap();
         let path = folder.path().join("broken");
         for length in [0, 1, 1024, 1100, 2048] {
             std::fs::write(&path, &whole[..length]).unwrap();
