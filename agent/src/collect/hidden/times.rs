@@ -6,8 +6,8 @@ use super::super::names::is_hidden;
 use super::super::system::Attributes;
 use super::finding::Finding;
 
-/// Clocks of file systems are coarse, and machines' clocks are set.
-const SLACK_S: i64 = 2;
+/// Archives have times of other time zones, and machines' clocks are set.
+const AHEAD_S: i64 = 26 * 3600;
 /// A file that is copied, or made and then given a time, is not older than its birth by so much unless that is kept or set.
 const OLDER_S: i64 = 3600;
 
@@ -30,7 +30,7 @@ pub(super) fn judge(
     if !attributes.is_file() {
         return None;
     }
-    let reason = if modified.0 > changed.0.saturating_add(SLACK_S) {
+    let reason = if modified.0 > changed.0.saturating_add(AHEAD_S) {
         AHEAD
     } else if attributes.mode & 0o111 != 0
         && is_set_back(modified, changed, born)
@@ -94,7 +94,7 @@ mod tests {
             assert_eq!(reason(path, &program, false), Some(BACK), "{path}");
         }
         assert_eq!(reason("/usr/bin/x", &file(0o755, OLD, NOW, None), false), Some(BACK));
-        let ahead = file(0o644, (NOW.0 + 86_400, 0), NOW, Some(NOW));
+        let ahead = file(0o644, (NOW.0 + 200_000, 0), NOW, Some(NOW));
         assert_eq!(reason("/srv/x", &ahead, false), Some(AHEAD));
     }
 
@@ -103,7 +103,7 @@ mod tests {
         for (path, attributes, packaged) in [
             // A package's, on a host that was installed later.
             ("/usr/bin/x", file(0o755, OLD, NOW, Some(NOW)), true),
-            ("/usr/bin/x", file(0o755, (NOW.0 + 86_400, 0), NOW, Some(NOW)), true),
+            ("/usr/bin/x", file(0o755, (NOW.0 + 200_000, 0), NOW, Some(NOW)), true),
             // Of a person or of an archive.
             ("/usr/local/bin/x", file(0o755, OLD, NOW, Some(NOW)), false),
             ("/opt/node/bin/node", file(0o755, OLD, NOW, Some(NOW)), false),
@@ -116,12 +116,13 @@ mod tests {
             ("/tmp/x", file(0o755, (NOW.0 - 60, 0), NOW, Some(NOW)), false),
             ("/usr/bin/x", file(0o755, OLD, (OLD.0 + 100, 5), Some(OLD)), false),
             ("/srv/x", file(0o644, (NOW.0 + 1, 0), NOW, Some(NOW)), false),
+            ("/srv/x", file(0o644, (NOW.0 + 9 * 3600, 0), NOW, Some(NOW)), false),
             // An image that was made with whole seconds everywhere.
             ("/usr/bin/x", file(0o755, OLD, (NOW.0, 0), Some(NOW)), false),
         ] {
             assert_eq!(reason(path, &attributes, packaged), None, "{path} {attributes:?}");
         }
-        let folder = Attributes { mode: libc::S_IFDIR | 0o755, ..file(0, (NOW.0 + 86_400, 0), NOW, None) };
+        let folder = Attributes { mode: libc::S_IFDIR | 0o755, ..file(0, (NOW.0 + 200_000, 0), NOW, None) };
         assert_eq!(reason("/tmp/x", &folder, false), None);
         let unknown = Attributes { times: [None; 4], ..folder };
         assert_eq!(reason("/tmp/x", &unknown, false), None);
