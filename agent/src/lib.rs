@@ -20,8 +20,12 @@ pub mod vigil;
 pub mod history;
 pub mod trigger;
 pub mod definitions;
+mod packages;
+mod persistence;
 pub mod plan;
 pub mod capture;
+// Tests prepare what is collected.
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod collect;
 pub mod guard;
 pub mod bundle;

@@ -98,6 +98,31 @@ pub fn gdb(executable: &Path, core: &Path, commands: &[&str]) -> Result<String> 
     Ok(said)
 }
 
+/// What mactime (The Sleuth Kit) makes of a body file: `-d`, one line of commas for each time of each file.
+pub fn mactime(body: &Path) -> Result<String> {
+    output(Command::new("mactime").args(["-d", "-z", "UTC", "-b"]).arg(body))
+}
+
+/// What plaso's parser reads of a body file, as JSON: `files` (name, mode, size), and its `warnings`.
+pub fn plaso_body(body: &Path) -> Result<String> {
+    let script = include_str!("../fixtures/plaso_body.py");
+    output(
+        Command::new("/usr/bin/python3").args(["-c", script]).arg(body).env("PYTHONPATH", site_packages()?),
+    )
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("cannot start {program}"))?;
+    ensure!(
+        output.status.success(),
+        "{program}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot start {program}"))?;

@@ -33,6 +33,8 @@ pub const OUT: &str = "/out";
 pub const BIN: &str = "/out/bin";
 /// Where the Python judges are.
 pub const PYTHON: &str = "/out/python";
+/// A whole Debian, packed: no more than what its packages install.
+pub const DEBIAN: &str = "/out/debian.tar";
 /// The user the victim's service runs as.
 pub const SERVICE_USER: u32 = 1001;
 /// And its home.

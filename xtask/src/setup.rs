@@ -1,6 +1,7 @@
 //! What the tasks need of the machine: said first, then installed where it is missing.
 
 pub mod apt;
+mod debian;
 
 use std::path::{Path, PathBuf};
 
@@ -50,10 +51,12 @@ const NEEDS: &[Need] = &[
     need(For::World, "wget", || Path::new("/usr/bin/wget").exists()),
     need(For::Judges, "forensic-artifacts", || Path::new("/usr/share/artifacts/linux.yaml").exists()),
     need(For::World, "nodejs", || Path::new("/usr/bin/node").exists()),
+    need(For::World, "mmdebstrap", || find("mmdebstrap").is_some()),
     need(For::World, "age", || Path::new("/usr/bin/age").exists()),
     need(For::Judges, "zstd", || Path::new("/usr/bin/zstd").exists()),
     need(For::Judges, "gdb", || Path::new("/usr/bin/gdb").exists()),
     need(For::Judges, "openssh-client", || Path::new("/usr/bin/ssh-keygen").exists()),
+    need(For::Judges, "sleuthkit", || Path::new("/usr/bin/mactime").exists()),
     need(For::Judges, "python3", || Path::new(PYTHON).exists()),
     need(For::Judges, "python3-venv", || apt::is_installed("python3-venv")),
     need(For::Vm, "qemu-system-x86", || find("qemu-system-x86_64").is_some()),
@@ -87,6 +90,11 @@ const PIP: [Need; 4] = [
     need(For::Peers, "lz4", has_varc),
 ];
 
+/// What pip installs without what it asks for: of plaso, its parser of body files is used, which needs none of the forty
+/// libraries in C for other formats.
+const PLASO: [&str; 5] =
+    ["plaso==20260720", "dfvfs==20260924", "dfdatetime==20261027", "dtfabric==20260506", "acstore==20260411"];
+
 /// Where the Python judges are installed; the worlds see it as `/out/python`.
 pub fn python() -> PathBuf {
     workspace().join("target/python")
@@ -105,6 +113,7 @@ pub fn run(purposes: &[For]) -> Result<()> {
         .filter(|need| purposes.contains(&need.purpose) && !(need.is_there)())
         .map(|need| need.package)
         .collect();
+    let plaso: &[&str] = if purposes.contains(&For::Judges) && !has_plaso() { &PLASO } else { &[] };
 
     if !packages.is_empty() {
         println!(
@@ -115,8 +124,16 @@ pub fn run(purposes: &[For]) -> Result<()> {
     if linker {
         println!("setup: about to install with cargo: bpf-linker {BPF_LINKER} (some three minutes)");
     }
-    if !pip.is_empty() {
-        println!("setup: about to install with pip into {}: {}", python().display(), pip.join(" "));
+    let wanted = [&pip, plaso].concat();
+    if !wanted.is_empty() {
+        println!("setup: about to install with pip into {}: {}", python().display(), wanted.join(" "));
+    }
+    let debian = purposes.contains(&For::World) && !debian::archive().exists();
+    if debian {
+        println!(
+            "setup: about to unpack a Debian 12 into {} (some three minutes)",
+            debian::archive().display()
+        );
     }
     rust_components(purposes)?;
     if !packages.is_empty() {
@@ -133,15 +150,29 @@ pub fn run(purposes: &[For]) -> Result<()> {
             "bpf-linker",
         ]))?;
     }
-    if !pip.is_empty() {
+    if !wanted.is_empty() {
         command::run(command(PYTHON).args(["-m", "venv"]).arg(python()))?;
-        command::run(command(python().join("bin/pip")).args(["install", "--quiet"]).args(pip))?;
+    }
+    for (alone, wanted) in [(false, pip.as_slice()), (true, plaso)] {
+        if !wanted.is_empty() {
+            let mut install = command(python().join("bin/pip"));
+            install.args(["install", "--quiet"]).args(alone.then_some("--no-deps")).args(wanted);
+            command::run(&mut install)?;
+        }
+    }
+    if debian {
+        debian::make()?;
     }
     Ok(())
 }
 
 fn has_python(program: &str) -> bool {
     python().join("bin").join(program).exists()
+}
+
+fn has_plaso() -> bool {
+    let modules = "import plaso, dfvfs.helpers.text_file, dfdatetime.posix_time";
+    command::output(command(python().join("bin/python")).args(["-c", modules])).is_ok()
 }
 
 fn has_varc() -> bool {

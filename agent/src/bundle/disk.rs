@@ -69,7 +69,7 @@ impl Disk {
     /// Writes the blocks that the frame fills past the cache and its ends through it; whether that was possible.
     fn write_past(&mut self, frame: &[u8]) -> io::Result<bool> {
         let Some(past) = &mut self.past else { return Ok(false) };
-        let into = usize::try_from(self.at % BLOCK as u64).map_err(io::Error::other)?;
+        let into = usize::try_from(self.at).map_err(io::Error::other)? % BLOCK;
         let Some((head, rest)) = frame.split_at_checked((BLOCK - into) % BLOCK) else { return Ok(false) };
         let (blocks, tail) = rest.split_at(rest.len() / BLOCK * BLOCK);
         let blocks_at = self.at + u64::try_from(head.len()).map_err(io::Error::other)?;
@@ -131,7 +131,7 @@ mod tests {
 
     /// A byte that its place decides.
     fn content(length: usize, from: usize) -> Vec<u8> {
-        (from..from + length).map(|at| (at % 251) as u8).collect()
+        (from..from + length).map(|at| u8::try_from(at % 251).unwrap()).collect()
     }
 
     fn disk(path: &std::path::Path, flags: i32) -> Disk {
@@ -153,7 +153,7 @@ mod tests {
             let frame = content(length, whole.len());
             disk.write(&frame).unwrap();
             whole.extend(frame);
-            assert_eq!(disk.at(), whole.len() as u64);
+            assert_eq!(disk.at(), u64::try_from(whole.len()).unwrap());
             assert!(std::fs::read(&path).unwrap() == whole, "after {length} bytes");
         }
         disk.sync().unwrap();

@@ -6,8 +6,10 @@ pub mod manifest;
 pub mod name;
 
 // How it is written.
+mod buffers;
 mod closing;
 mod disk;
+mod hasher;
 pub mod journal;
 mod pipeline;
 mod recover;

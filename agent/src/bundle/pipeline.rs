@@ -12,14 +12,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use zstd::zstd_safe::compress_bound;
+use sha2::Sha256;
 
+use super::buffers::Buffers;
 use super::disk::Disk;
 use super::frame::{Compressor, Effort};
+use super::hasher::Hasher;
 use super::journal::Line;
 use super::layout::FRAME_MAX;
 use super::manifest::{Artifact, Attempt, Frozen};
-use crate::system::allocator::large_pages;
 
 /// What is complete reaches the file within this time, also when nothing follows it.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
@@ -55,10 +56,11 @@ pub(super) struct Open {
     jobs: SyncSender<Job>,
     order: SyncSender<Queued>,
     buffers: Buffers,
+    hasher: Hasher,
 }
 
 struct Job {
-    content: Vec<u8>,
+    content: Arc<Vec<u8>>,
     effort: Effort,
     reply: SyncSender<io::Result<Vec<u8>>>,
 }
@@ -81,26 +83,9 @@ struct Queued {
 
 /// What was gathered for one frame.
 struct Gathered {
-    content: Vec<u8>,
+    content: Arc<Vec<u8>>,
     notes: Vec<Note>,
     make_safe: bool,
-}
-
-/// Memory that goes round: to ask the kernel for new pages costs as much as to compress what is in them.
-#[derive(Clone, Default)]
-struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl Buffers {
-    /// One that takes a frame's content, or the frame.
-    fn take(&self) -> Vec<u8> {
-        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        free.unwrap_or_else(|| large_pages(compress_bound(FRAME_MAX)))
-    }
-
-    fn give_back(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
-    }
 }
 
 /// The threads and what they share.
@@ -137,6 +122,7 @@ impl Pipeline {
             fast: 0,
             jobs,
             order,
+            hasher: Hasher::start(buffers.clone())?,
             buffers: buffers.clone(),
         };
         let open = Arc::new(Mutex::new(open));
@@ -249,6 +235,16 @@ impl Open {
         Ok(())
     }
 
+    /// What is added from here on is hashed, until [`digest`](Self::digest).
+    pub(super) fn hash(&mut self) {
+        self.hasher.begin(self.content.len());
+    }
+
+    /// The state after all that was added since [`hash`](Self::hash).
+    pub(super) fn digest(&mut self) -> io::Result<Sha256> {
+        self.hasher.end(&self.content)
+    }
+
     /// Adds to the journal once all content up to here is written.
     pub(super) fn note(&mut self, note: Note) -> io::Result<()> {
         self.notes.push(note);
@@ -287,8 +283,10 @@ impl Open {
         if self.effort == Effort::Fast {
             self.fast = before.saturating_add(u64::try_from(self.content.len()).unwrap_or(u64::MAX));
         }
+        let content = Arc::new(std::mem::take(&mut self.content));
+        self.hasher.frame(&content);
         Some(Gathered {
-            content: std::mem::take(&mut self.content),
+            content,
             notes: std::mem::take(&mut self.notes),
             make_safe: before < SAFE_FIRST && self.fast >= SAFE_FIRST,
         })
@@ -300,7 +298,7 @@ fn compress(work: &Mutex<Receiver<Job>>, compressor: &mut Compressor, buffers: &
         let job = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { content, effort, reply }) = job else { return };
         let frame = compressor.frame_into(&content, effort, buffers.take());
-        buffers.give_back(content);
+        buffers.let_go(content);
         // The writer may have ended: then nobody waits for it.
         drop(reply.send(frame));
     }

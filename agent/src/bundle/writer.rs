@@ -9,7 +9,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat};
 use nix::sys::stat::Mode;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use uuid::Uuid;
 
 use super::frame::Effort;
@@ -210,19 +210,17 @@ impl Bag {
             let mut open = self.pipeline.open()?;
             let (frame, used) = open.room(before.saturating_add(size), effort)?;
             open.add(&header)?;
+            open.hash();
             (frame, used.saturating_add(before))
         };
-        let mut hash = Sha256::new();
-        let (read, failure) = self.copy(size, source, chunk, &mut hash)?;
+        let (read, failure) = self.copy(size, source, chunk)?;
         let mut missing = size.saturating_sub(read);
         while missing > 0 {
             let count = usize::try_from(missing).map_or(ZEROS.len(), |missing| missing.min(ZEROS.len()));
-            let zeros = ZEROS.get(..count).unwrap_or_default();
-            hash.update(zeros);
-            self.pipeline.open()?.add(zeros)?;
+            self.pipeline.open()?.add(ZEROS.get(..count).unwrap_or_default())?;
             missing = missing.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
         }
-        let sha256 = text::hex(&hash.finalize());
+        let sha256 = text::hex(&self.pipeline.open()?.digest()?.finalize());
         let original = name.original().cloned();
         let artifact =
             Artifact { name: name.clone(), original, size, read, sha256: sha256.clone(), frame, skip };
@@ -238,7 +236,6 @@ impl Bag {
         size: u64,
         source: &mut dyn Read,
         chunk: &mut [u8],
-        hash: &mut Sha256,
     ) -> io::Result<(u64, Option<io::Error>)> {
         let mut read = 0;
         while read < size {
@@ -250,9 +247,7 @@ impl Bag {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Ok((read, Some(error))),
             };
-            // First on its way, then hashed: others compress meanwhile.
             self.pipeline.open()?.add(got)?;
-            hash.update(got);
             read = read.saturating_add(u64::try_from(got.len()).unwrap_or(u64::MAX));
         }
         Ok((read, None))

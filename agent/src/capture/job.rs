@@ -143,6 +143,8 @@ pub struct Limits {
     pub file_page_bytes: u64,
     /// Bytes of any one file or log.
     pub file_bytes: u64,
+    /// Entries of directories that the body file lists.
+    pub body_entries: u64,
     /// How far back the history goes into the bundle, in hours.
     pub history_hours: u64,
     /// How processes are held still while their memory is read.
@@ -191,6 +193,7 @@ impl Default for Limits {
             spool_bytes: 2 << 30,
             file_page_bytes: 256 << 20,
             file_bytes: 256 << 20,
+            body_entries: 2_000_000,
             history_hours: 24,
             freeze: Freeze::Auto,
             ram_bytes: 64 << 30,

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::Context;
 use super::attempts::{Attempts, Found, Miss, read_bounded};
-use super::file::{regular, reopen, whole};
+use super::content::{self, Bound, Known};
+use super::file::{regular, reopen};
 use super::findings::File;
 use super::hidden::homes;
 use super::log::is_log;
@@ -161,32 +162,41 @@ fn take_all(
     walker: &Walker,
     attempts: &mut Attempts<'_>,
 ) -> Result<(), Error> {
-    let (mut files, mut left) = (0, BYTES_MAX);
+    let (mut files, mut left, mut over) = (0, BYTES_MAX, None);
     for (path, one) in all.paths.iter().filter(|(_, one)| one.content) {
-        let name = Name::file(&["files"], path);
-        if context.copied.contains(path) {
-            attempts.same(text::escape(path), &name)?;
+        if let Some(name) = context.copied.get(path) {
+            attempts.same(text::escape(path), name)?;
             continue;
         }
-        let over = files >= FILES_MAX || (left == 0 && one.attributes.size > 0);
-        let mut size = 0;
-        let taken = attempts.take(text::escape(path), &name, |mut room| {
-            if over {
-                return Err(Miss::new(Outcome::OverBudget, "enough files were taken"));
-            }
-            let entry = walker.find(path)?;
-            let attributes = regular(&entry.fd, &walker.remote)?;
-            room.file = room.file.min(left);
-            size = attributes.size.min(room.file);
-            whole(reopen(&entry.fd)?, attributes.size, room)
-        })?;
-        left = left.saturating_sub(size);
+        if files >= FILES_MAX || (left == 0 && one.attributes.size > 0) {
+            over.get_or_insert((0_u64, path)).0 += 1;
+            continue;
+        }
         files += 1;
-        if taken {
-            context.copied.insert(path.clone());
+        let subject = text::escape(path);
+        let found = walker.find(path).and_then(|entry| Ok((regular(&entry.fd, &walker.remote)?, entry)));
+        let (attributes, entry) = match found {
+            Ok(found) => found,
+            Err(miss) => {
+                attempts.miss(subject, miss)?;
+                continue;
+            }
+        };
+        let lack = (attributes.inode != one.attributes.inode || attributes.device != one.attributes.device)
+            .then(content::replaced);
+        let room = attempts.room();
+        let bound = Bound { bytes: room.file.min(room.bytes).min(left), outcome: Outcome::Partial };
+        let called = |suffix: &str| Name::file(&["files"], &[path, suffix.as_bytes()].concat());
+        let known = Known { note: None, lack };
+        let taken = content::take_as(attempts, &subject, &called, &entry.fd, &attributes, bound, known)?;
+        left = left.saturating_sub(room.bytes.saturating_sub(attempts.room().bytes));
+        if let Some(name) = taken {
+            context.copied.insert(path.clone(), name);
         }
     }
-    Ok(())
+    let Some((count, first)) = over else { return Ok(()) };
+    let subject = format!("{count} more files, the first of them {}", text::escape(first));
+    attempts.miss(subject, Miss::new(Outcome::OverBudget, "enough files were taken"))
 }
 
 /// `files.jsonl`: who named what, and the attributes it had before it was read.

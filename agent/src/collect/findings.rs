@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::attempts::{Attempts, Found, Miss};
-use super::file::{regular, reopen, whole};
+use super::content::{self, Bound, Known};
+use super::file::regular;
 use super::hidden;
+use super::open::ANY_DEPTH;
 use super::system::Attributes;
 use super::walk::{Entry, Walker};
 use crate::bundle::writer::Error;
@@ -15,14 +17,11 @@ use crate::bundle::{Name, Outcome};
 use crate::text::{self, Bytes};
 
 /// Findings of one capture, and files that are copied for them; more are counted.
-const FINDINGS_MAX: usize = 20_000;
+pub(super) const FINDINGS_MAX: usize = 20_000;
 const FILES_MAX: usize = 5_000;
 
 /// Bytes of all copied files.
 const BYTES_MAX: u64 = 1 << 30;
-
-/// How deep a hidden directory is copied.
-const DEPTH: usize = 16;
 
 /// One path, and what is odd about it.
 #[derive(Clone, Debug, Serialize)]
@@ -55,6 +54,13 @@ pub(super) struct File {
     born: Option<Timestamp>,
 }
 
+impl File {
+    /// Whether this is the file with these attributes.
+    fn is(&self, attributes: &Attributes) -> bool {
+        (self.device, self.inode) == (attributes.device, attributes.inode)
+    }
+}
+
 impl From<&Attributes> for File {
     fn from(from: &Attributes) -> Self {
         let [accessed, modified, changed, born] = from.times.map(|time| {
@@ -85,8 +91,8 @@ pub(super) struct Findings {
     dropped: u64,
     asked: BTreeSet<Vec<u8>>,
     copied: BTreeSet<Vec<u8>>,
-    /// Of these, those that are in the bag.
-    pub(super) taken: BTreeSet<Vec<u8>>,
+    /// Of these, those that are in the bag, and what they are called there.
+    pub(super) taken: BTreeMap<Vec<u8>, Name>,
     bytes: u64,
 }
 
@@ -94,8 +100,7 @@ impl Findings {
     /// Adds a reason to a path.
     pub(super) fn add(&mut self, path: &[u8], reasons: Vec<String>, attributes: Option<&Attributes>) {
         if self.all.len() >= FINDINGS_MAX && !self.all.contains_key(path) {
-            self.dropped = self.dropped.saturating_add(1);
-            return;
+            return self.drop_one();
         }
         let finding = self.all.entry(path.to_vec()).or_insert_with(|| Finding {
             path: Bytes::from(path),
@@ -133,6 +138,11 @@ impl Findings {
         }
     }
 
+    /// Counts one that was one too many.
+    pub(super) fn drop_one(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
+    }
+
     /// Copies what stands at `path`: a file, or all files below a directory.
     pub(super) fn copy(
         &mut self,
@@ -150,14 +160,20 @@ impl Findings {
         if !entry.attributes.is_dir() {
             return self.file(&entry, walker, attempts);
         }
-        let mut files = Vec::new();
+        let (mut files, mut more) = (Vec::new(), 0_u64);
         walker.again();
-        walker.walk(&entry, DEPTH, &mut |below| {
+        walker.walk(&entry, ANY_DEPTH, &mut |below| {
             if !below.attributes.is_dir() && files.len() < FILES_MAX {
                 files.push(below.path.clone());
+            } else if !below.attributes.is_dir() {
+                more += 1;
             }
             true
         });
+        if more > 0 {
+            let subject = format!("{more} more files below {}", text::escape(path));
+            attempts.miss(subject, Miss::new(Outcome::OverBudget, "enough hidden files were copied"))?;
+        }
         for path in files {
             match walker.find(&path) {
                 Ok(entry) => self.file(&entry, walker, attempts)?,
@@ -172,20 +188,24 @@ impl Findings {
             return Ok(());
         }
         let subject = text::escape(&entry.path);
-        let over = self.copied.len() > FILES_MAX || self.bytes >= BYTES_MAX;
-        let left = BYTES_MAX.saturating_sub(self.bytes);
-        let mut size = 0;
-        let taken = attempts.take(subject, &Name::file(&["files"], &entry.path), |mut room| {
-            if over {
-                return Err(Miss::new(Outcome::OverBudget, "enough hidden files were copied"));
-            }
-            let attributes = regular(&entry.fd, &walker.remote)?;
-            room.file = room.file.min(left);
-            size = attributes.size.min(room.file);
-            whole(reopen(&entry.fd)?, attributes.size, room)
-        })?;
-        if taken {
-            self.taken.insert(entry.path.clone());
+        if self.copied.len() > FILES_MAX || self.bytes >= BYTES_MAX {
+            return attempts.miss(subject, Miss::new(Outcome::OverBudget, "enough hidden files were copied"));
+        }
+        let attributes = match regular(&entry.fd, &walker.remote) {
+            Ok(attributes) => attributes,
+            Err(miss) => return attempts.miss(subject, miss),
+        };
+        let found = self.all.get(&entry.path).and_then(|finding| finding.file.as_ref());
+        let lack = found.filter(|found| !found.is(&attributes)).map(|_| content::replaced());
+        let room = attempts.room();
+        let bytes = room.file.min(room.bytes).min(BYTES_MAX.saturating_sub(self.bytes));
+        let bound = Bound { bytes, outcome: Outcome::Partial };
+        let called = |suffix: &str| Name::file(&["files"], &[&entry.path, suffix.as_bytes()].concat());
+        let known = Known { note: None, lack };
+        let name = content::take_as(attempts, &subject, &called, &entry.fd, &attributes, bound, known)?;
+        let size = room.bytes.saturating_sub(attempts.room().bytes);
+        if let Some(name) = name {
+            self.taken.insert(entry.path.clone(), name);
         }
         self.bytes = self.bytes.saturating_add(size);
         Ok(())

@@ -165,6 +165,7 @@ fn hold(dir: &ProcDir) -> Result<Held, Miss> {
 }
 
 /// Everything that lives, by one short text each.
+#[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
 fn tree(proc: &Path) -> Result<Vec<Row>, Miss> {
     let entries = std::fs::read_dir(proc).map_err(|error| Miss::at("list the processes", &error))?;
     let folders = entries
@@ -182,6 +183,7 @@ fn tree(proc: &Path) -> Result<Vec<Row>, Miss> {
     Ok(folders.filter_map(|entry| stat(&entry.path())).map(row).collect())
 }
 
+#[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
 fn stat(folder: &Path) -> Option<Stat> {
     let (text, _) = read_bounded(File::open(folder.join("stat")).ok()?, 4096).ok()?;
     Stat::parse(&text).ok()

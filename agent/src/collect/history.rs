@@ -34,6 +34,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     segments.iter().rev().try_for_each(|segment| copy(segment, attempts))
 }
 
+#[expect(clippy::disallowed_methods, reason = "it is the recorder's own")]
 fn copy(segment: &Segment, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     use std::os::unix::ffi::OsStrExt;
     let file_name = segment.path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();

@@ -55,6 +55,7 @@ const LOG_MAX: usize = 32 << 20;
 /// One record of `/dev/kmsg` (CONSOLE_EXT_LOG_MAX).
 const RECORD_MAX: usize = 8192;
 
+#[expect(clippy::disallowed_methods, reason = "they are in /proc, the kernel's")]
 pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let whole = context.job.facts.initial_pid_namespace;
     let allowed = |machine: bool| {
@@ -91,6 +92,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
 }
 
 /// The records of `/dev/kmsg`, one read each, without waiting for the next.
+#[expect(clippy::disallowed_methods, reason = "it is the kernel's log")]
 fn kernel_log() -> Result<Found<'static>, Miss> {
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_NONBLOCK);

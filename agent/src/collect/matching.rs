@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::time::Instant;
 
 use nix::fcntl::readlinkat;
 
 use super::attempts::Miss;
 use super::system::Attributes;
-use super::walk::{Entry, Walker};
+use super::walk::{Entry, List, Walker};
 use crate::bundle::Outcome;
 use crate::definitions::Pattern;
 use crate::definitions::pattern::{Part, matches};
 
-/// Paths that one source may match.
-const MATCHES_MAX: usize = 200_000;
+/// Paths that one source may match, and of these in one directory: somebody may have filled it.
+const MATCHES_MAX: usize = 50_000;
+const FOLDER_MAX: usize = 10_000;
 
 /// A search for some patterns.
 pub(super) struct Matching<'a> {
@@ -111,18 +111,28 @@ impl<'a> Matching<'a> {
         if !folder.attributes.is_dir() {
             return;
         }
-        let names = match self.walker.names(&folder.fd) {
-            Ok(names) => names,
+        let list = match List::of(&folder.fd) {
+            Ok(list) => list,
             Err(error) => return self.walker.lack(&folder.path, &error.to_string()),
         };
-        for (name, _) in names {
-            if self.walker.entries == 0 || Instant::now() >= self.walker.until {
-                return self.walker.stop(&folder.path);
+        let mut wanted = 0;
+        for one in list {
+            if self.walker.is_over(&folder.path) {
+                return;
             }
-            self.walker.entries = self.walker.entries.saturating_sub(1);
+            let name = match one {
+                Ok((name, _)) => name,
+                Err(error) => return self.walker.lack(&folder.path, &error.to_string()),
+            };
             if !is_wanted(name.to_bytes()) {
                 continue;
             }
+            if wanted >= FOLDER_MAX {
+                return self
+                    .walker
+                    .lack(&folder.path, "so many of its entries match that the rest is left out");
+            }
+            wanted += 1;
             let Ok(entry) = self.walker.child(folder, name.to_bytes()) else { continue };
             if !entry.attributes.is_link() {
                 visit(self, &entry, false);

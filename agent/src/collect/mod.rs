@@ -1,7 +1,7 @@
 //! The collections, one file each, in order of volatility. They run in a process of their own that may hang or be
 //! killed; what they have taken by then is in the bag.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Instant;
 
@@ -22,7 +22,6 @@ mod core;
 mod deleted;
 mod descriptors;
 mod exe;
-mod file;
 mod files;
 mod findings;
 mod first;
@@ -31,16 +30,17 @@ mod hidden;
 mod history;
 mod image;
 mod kernel;
-mod links;
 mod log;
 mod matching;
 mod memory;
-mod mounted;
 mod named;
 mod names;
 mod netlink;
 mod network;
+mod open;
+mod packages;
 mod passwd;
+mod persistence;
 mod pinned;
 mod pool;
 mod procdir;
@@ -56,8 +56,8 @@ mod stash;
 mod state;
 mod symbols;
 mod threads;
+mod timeline;
 mod tree;
-mod walk;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -67,6 +67,7 @@ use attempts::Attempts;
 pub use attempts::Progress;
 pub use first::{Held, first};
 use freeze::Freezer;
+use open::{file, mounted, walk};
 use pinned::Pinned;
 use pool::Pool;
 pub use snapshot::threads as reading_threads;
@@ -95,12 +96,16 @@ pub struct Context<'a> {
     pool: Pool,
     /// and on disk.
     pub spool: Spool,
-    /// Files of the host that are in the bag, by path.
-    copied: BTreeSet<Vec<u8>>,
+    /// Files of the host that are in the bag, by path, and what they are called there.
+    copied: BTreeMap<Vec<u8>, Name>,
     /// Files whose bytes are in the bundle already.
     taken: HashMap<content::Key, Name>,
     /// Files without a name that are held until they are copied.
     deleted: Option<deleted::Held>,
+    /// What the package managers know of the files that run and that start others.
+    inventory: Option<packages::Inventory>,
+    /// Files that start something suspicious, or are that.
+    suspicious: Vec<persistence::Suspicious>,
     /// How the living stand to each other.
     pub look: Look,
     /// Executables that are held open since the trigger.
@@ -133,9 +138,11 @@ impl<'a> Context<'a> {
             frozen: Vec::new(),
             freezer,
             pinned,
-            copied: BTreeSet::new(),
+            copied: BTreeMap::new(),
             taken: HashMap::new(),
             deleted: None,
+            inventory: None,
+            suspicious: Vec::new(),
             pool: Pool::default(),
             spool: Spool::default(),
             look,
@@ -165,6 +172,9 @@ const ORDER: &[Collection] = &[
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "code", step: Step::Code, run: code::run },
+    Collection { name: "persistence", step: Step::Persistence, run: persistence::run },
+    Collection { name: "packages", step: Step::Persistence, run: packages::run },
+    Collection { name: "timeline", step: Step::Hidden, run: timeline::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },
     Collection { name: "files", step: Step::Files, run: files::run },
     Collection { name: "log", step: Step::Log, run: log::run },

@@ -70,6 +70,7 @@ pub(super) fn here() -> io::Result<Doors> {
 
 /// Whether the kernel has nf_tables already: to ask for its rules would load the module. A kernel without any module has
 /// what it has.
+#[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
 fn has_filter() -> bool {
     let Ok(file) = std::fs::File::open("/proc/modules") else { return true };
     let (text, _) = read_bounded(file, MODULES_MAX).unwrap_or_default();

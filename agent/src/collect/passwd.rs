@@ -6,6 +6,7 @@ const USERS_MAX: usize = 100_000;
 /// One account's name, number and home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct User {
+    pub(super) name: Vec<u8>,
     pub(super) uid: u32,
     pub(super) home: Vec<u8>,
 }
@@ -17,9 +18,9 @@ pub(super) fn users(text: &[u8]) -> Vec<User> {
 
 fn user(line: &[u8]) -> Option<User> {
     let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
-    let [_, _, uid, _, _, home, _] = fields.as_slice() else { return None };
+    let [name, _, uid, _, _, home, _] = fields.as_slice() else { return None };
     let uid = std::str::from_utf8(uid).ok()?.parse().ok()?;
-    (home.starts_with(b"/") && *home != b"/").then(|| User { uid, home: home.to_vec() })
+    (home.starts_with(b"/") && *home != b"/").then(|| User { name: name.to_vec(), uid, home: home.to_vec() })
 }
 
 #[cfg(test)]

@@ -69,6 +69,7 @@ pub(super) struct ProcDir {
 
 impl ProcDir {
     /// The directory of `id` below `proc`, if the pid still means that process.
+    #[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
     pub(super) fn open(proc: &Path, id: ProcessId) -> Result<Self, Miss> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = open(&proc.join(id.pid.to_string()), flags, Mode::empty())
@@ -80,6 +81,7 @@ impl ProcDir {
     }
 
     /// The reader's own.
+    #[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
     pub(super) fn own(proc: &Path) -> Result<Self, Miss> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = open(&proc.join("self"), flags, Mode::empty())
@@ -100,6 +102,7 @@ impl ProcDir {
     }
 
     /// Whether it runs the agent's own executable.
+    #[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
     pub(super) fn is_agent(&self) -> bool {
         static OWN: OnceLock<Option<((u32, u32), u64)>> = OnceLock::new();
         let file = |found: io::Result<Attributes>| found.ok().map(|found| (found.device, found.inode));

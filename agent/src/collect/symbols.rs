@@ -48,6 +48,7 @@ struct Place {
 }
 
 /// Takes them, each as an attempt of its own; `source` reads the kernel's memory, where it can be read.
+#[expect(clippy::disallowed_methods, reason = "it is in sysfs, the kernel's")]
 pub(super) fn take(
     job: &Job,
     machine: &Machine,
@@ -74,6 +75,10 @@ fn name(file: &str) -> Name {
 }
 
 /// As the distribution installed it, or as the kernel carries it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is in /proc, the kernel's; the other one is looked for as any file"
+)]
 fn configuration(job: &Job, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let carried = job.places.proc.join("config.gz");
     if carried.exists() {
@@ -99,6 +104,7 @@ fn configuration(job: &Job, attempts: &mut Attempts<'_>) -> Result<(), Error> {
 }
 
 /// `VMCOREINFO`: a note of /proc/kcore, or the memory that /sys/kernel/vmcoreinfo points to.
+#[expect(clippy::disallowed_methods, reason = "it is in sysfs, the kernel's")]
 fn note(source: Option<&Source>) -> Result<Vec<u8>, Miss> {
     let source = source.ok_or_else(|| Miss::refused("the kernel's memory cannot be read"))?;
     if let Some(notes) = source.notes() {
@@ -125,6 +131,7 @@ fn pointer(text: &str) -> Option<(u64, u64)> {
 }
 
 /// As it is in memory, where a reader will look for it; else as /proc tells it.
+#[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
 fn banner(job: &Job, machine: &Machine, source: Option<&Source>) -> Result<Found<'static>, Miss> {
     if let (Some(address), Some(source)) = (machine.banner, source) {
         let mut bytes = vec![0; BANNER];

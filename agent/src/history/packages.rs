@@ -107,7 +107,7 @@ fn lists(root: &Path) -> PathBuf {
 }
 
 /// Which folders of `root` are links into its usr.
-fn merged(root: &Path) -> Vec<&'static str> {
+pub(crate) fn merged(root: &Path) -> Vec<&'static str> {
     MERGED.into_iter().filter(|name| root.join(name).is_symlink()).collect()
 }
 
@@ -132,13 +132,16 @@ fn read(folder: &Path, merged: &[&str]) -> io::Result<Vec<(u64, i64)>> {
 }
 
 /// The paths of one list as the kernel shows them.
-fn paths<'a>(text: &'a [u8], merged: &'a [&str]) -> impl Iterator<Item = Vec<u8>> + 'a {
+pub(crate) fn paths<'a>(text: &'a [u8], merged: &'a [&str]) -> impl Iterator<Item = Vec<u8>> + 'a {
     let lines = text.split(|&byte| byte == b'\n').filter(|line| line.starts_with(b"/"));
-    lines.map(|line| {
-        let first = line.get(1..).unwrap_or_default().split(|&byte| byte == b'/').next().unwrap_or_default();
-        let is_link = merged.iter().any(|name| name.as_bytes() == first);
-        if is_link { [b"/usr", line].concat() } else { line.to_vec() }
-    })
+    lines.map(|line| as_shown(line, merged))
+}
+
+/// A package's path as the kernel shows it.
+pub(crate) fn as_shown(path: &[u8], merged: &[&str]) -> Vec<u8> {
+    let first = path.get(1..).unwrap_or_default().split(|&byte| byte == b'/').next().unwrap_or_default();
+    let is_link = merged.iter().any(|name| name.as_bytes() == first);
+    if is_link { [b"/usr", path].concat() } else { path.to_vec() }
 }
 
 fn hash(path: &[u8]) -> u64 {

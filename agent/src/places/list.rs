@@ -122,6 +122,25 @@ pub const LIST: &[Watched] = &[
     all("home/*/.config/autostart"),
 ];
 
+/// Why what stands at an absolute `path` of the host matters, if it does.
+pub fn place(path: &[u8]) -> Option<Place> {
+    let slash = path.iter().rposition(|&byte| byte == b'/')?;
+    let (folder, name) = (path.get(1..slash)?, path.get(slash + 1..)?);
+    let is_it = |watched: &&Watched| is_folder(watched.pattern, folder) && watched.names.matter(name);
+    LIST.iter().find(is_it).map(|watched| watched.place)
+}
+
+fn is_folder(pattern: &str, folder: &[u8]) -> bool {
+    let (mut parts, mut names) = (pattern.split('/'), folder.split(|&byte| byte == b'/'));
+    loop {
+        match (parts.next(), names.next()) {
+            (None, None) => return true,
+            (Some(part), Some(name)) if part == "*" || part.as_bytes() == name => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +164,26 @@ mod tests {
             let mut parts = watched.pattern.split('/');
             assert!(parts.all(|part| !part.is_empty() && part != ".." && part != "."));
             assert!(!LIST[..at].iter().any(|other| other.pattern == watched.pattern), "{}", watched.pattern);
+        }
+    }
+
+    #[test]
+    fn a_path_is_known_by_its_folder_and_name() {
+        for (path, expected) in [
+            ("/etc/cron.d/x", Some(Place::Persistence)),
+            ("/etc/passwd", Some(Place::Persistence)),
+            ("/etc/motd", None),
+            ("/home/u/.ssh/authorized_keys", Some(Place::Persistence)),
+            ("/home/u/.bashrc", Some(Place::Persistence)),
+            ("/home/.bashrc", None),
+            ("/var/log/nginx/access.log", Some(Place::Log)),
+            ("/var/log/a/b/c", None),
+            ("/etc", None),
+            ("etc/passwd", None),
+            ("/", None),
+            ("", None),
+        ] {
+            assert_eq!(place(path.as_bytes()), expected, "{path}");
         }
     }
 

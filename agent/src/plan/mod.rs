@@ -74,6 +74,9 @@ pub enum Step {
     Memory,
     /// The files behind executable memory, and where memory is not what they are.
     Code,
+    /// All places from which programs start again, and what the package managers know of these files. Before the hidden
+    /// files: what is suspicious here is copied there.
+    Persistence,
     /// Hidden files, deleted-but-open files.
     Hidden,
     /// Files that definitions name.
@@ -88,7 +91,7 @@ pub enum Step {
 }
 
 /// All steps, in order.
-pub const STEPS: [Step; 13] = [
+pub const STEPS: [Step; 14] = [
     Step::History,
     Step::Tree,
     Step::Network,
@@ -97,6 +100,7 @@ pub const STEPS: [Step; 13] = [
     Step::Stash,
     Step::Memory,
     Step::Code,
+    Step::Persistence,
     Step::Hidden,
     Step::Files,
     Step::Log,

@@ -45,6 +45,7 @@ fn main() -> Result<()> {
         "forks" => forks(),
         "traces" => traces(argument.context("no pid")?.parse()?),
         "pair" => pair(),
+        "races" => races(Path::new(&argument.context("no folder")?)),
         "quiet" => {
             println!("{}", json!({"pid": std::process::id()}));
             last()
@@ -242,4 +243,49 @@ fn traces(pid: i32) -> Result<()> {
     }
     println!("{}", json!({"pid": std::process::id()}));
     last()
+}
+
+/// Names in a folder (of `zoo::race_track`) that do not stay what they are, until the end of stdin: by renaming one over the
+/// other, files and folders, and by unlinking and linking again.
+fn races(folder: &Path) -> Result<()> {
+    use std::sync::atomic::AtomicU64;
+    static SWAPS: AtomicU64 = AtomicU64::new(0);
+    let folder: &'static Path = Box::leak(folder.to_owned().into_boxed_path());
+    let canary = std::fs::read_link(folder.join("link"))?;
+    let exchange = move |one: &'static str, other: &'static str| {
+        let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+        nix::fcntl::renameat2(
+            nix::fcntl::AT_FDCWD,
+            &folder.join(one),
+            nix::fcntl::AT_FDCWD,
+            &folder.join(other),
+            flags,
+        )
+    };
+    let again = move || -> Result<()> {
+        let name = folder.join("again");
+        std::os::unix::fs::symlink(&canary, &name)?;
+        std::fs::remove_file(&name)?;
+        std::fs::hard_link(folder.join("spare"), &name)?;
+        Ok(std::fs::remove_file(&name)?)
+    };
+    let ways: [Box<dyn Fn() -> Result<()> + Send>; 3] = [
+        Box::new(move || Ok(exchange("file", "link")?)),
+        Box::new(move || Ok(exchange("in", "over")?)),
+        Box::new(again),
+    ];
+    for way in ways {
+        thread::spawn(move || {
+            while way().is_ok() {
+                // Some thousand a second, so that there is time left to run into them.
+                if SWAPS.fetch_add(1, Ordering::Relaxed).is_multiple_of(32) {
+                    thread::sleep(Duration::from_millis(2));
+                }
+            }
+        });
+    }
+    println!("{}", json!({"pid": std::process::id()}));
+    last()?;
+    println!("{}", json!({"swaps": SWAPS.load(Ordering::Relaxed)}));
+    Ok(())
 }

@@ -11,7 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
 
 use super::cgroups::Own;
-use super::{BIN, INSIDE, LIFETIME, MARKER, OUT, OUTSIDE, PYTHON, pid_namespace};
+use super::{BIN, DEBIAN, INSIDE, LIFETIME, MARKER, OUT, OUTSIDE, PYTHON, pid_namespace};
 use crate::wait;
 
 /// Whoever loads BPF on this machine holds this lock.
@@ -82,8 +82,10 @@ fn bubblewrap(name: &str, out: &Path) -> Result<Command> {
     }
     command.arg("--bind").arg(out).arg(OUT).arg("--ro-bind").arg(binaries()?).arg(BIN);
     command.arg("--ro-bind").arg(&itself).arg("/out/test");
-    if let Some(python) = python() {
-        command.arg("--ro-bind").arg(python).arg(PYTHON);
+    for (made, place) in [("python", PYTHON), ("debian.tar", DEBIAN)] {
+        if let Some(made) = made_by_setup(made) {
+            command.arg("--ro-bind").arg(made).arg(place);
+        }
     }
     command
         .args(["--remount-ro", "/", "--chdir", "/"])
@@ -104,8 +106,9 @@ pub fn binaries() -> Result<PathBuf> {
     Ok(folder.canonicalize()?)
 }
 
-fn python() -> Option<PathBuf> {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python").canonicalize().ok()
+/// What `cargo xtask setup` makes below target/.
+fn made_by_setup(name: &str) -> Option<PathBuf> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(name).canonicalize().ok()
 }
 
 /// Passes on what the world says; whether the marker was among it.

@@ -9,8 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
-use nix::sys::stat::Mode;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlink};
 use sha2::{Digest, Sha256};
 
 use super::differences::Comparison;
@@ -19,6 +18,7 @@ use crate::bundle::Outcome;
 use crate::collect::attempts::Miss;
 use crate::collect::file::reopen;
 use crate::collect::mounted::{REMOTE, View};
+use crate::collect::open::top;
 use crate::collect::procdir::ProcDir;
 use crate::collect::system::{Attributes, statx};
 use crate::proc::Mapping;
@@ -86,8 +86,7 @@ fn named(dir: &ProcDir, root: &Path, mapping: &Mapping, view: &View<'_>) -> Resu
     if view.is_barred(path) {
         return Err(Miss::refused(REMOTE));
     }
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let roots = [dir.path("root").ok(), open(root, flags, Mode::empty()).ok()];
+    let roots = [dir.path("root").ok(), top(root).ok()];
     let mut miss = Miss::new(Outcome::Gone, "there is no root to look for it");
     for root in roots.into_iter().flatten() {
         match look_up(&root, path) {

@@ -220,6 +220,7 @@ impl<'a> Process<'a> {
 }
 
 /// What the kernel gives every 64-bit process.
+#[expect(clippy::disallowed_methods, reason = "it is our own, in /proc")]
 pub(super) fn own_vdso() -> Option<Vec<u8>> {
     let maps = std::fs::read("/proc/self/maps").ok()?;
     let vdso = mappings(&maps).into_iter().find(|one| one.path.as_slice() == b"[vdso]")?;

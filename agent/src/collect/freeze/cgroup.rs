@@ -49,6 +49,7 @@ impl Cgroup {
         unified.into_iter().chain(own).find_map(|(hold, one)| Self::find(hold, &one.path, mounts))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "cgroupfs is the kernel's, as its mount says")]
     fn find(hold: Hold, path: &Bytes, mounts: &[Mount]) -> Option<Self> {
         let kind: &[u8] = if hold == Hold::Cgroup2 { b"cgroup2" } else { b"cgroup" };
         mounts.iter().filter(|mount| mount.kind.as_slice() == kind).find_map(|mount| {

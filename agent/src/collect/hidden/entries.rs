@@ -106,7 +106,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
                 report.extend(uncounted(&folder.path, &looks));
             }
             if whole {
-                on_disk(&mut walker, &mounts, &entries, room.deadline, &mut report);
+                on_disk(&mut walker, (&places.root, &mounts), &entries, room.deadline, &mut report);
             } else {
                 report.lack("block devices belong to the whole machine, and the agent lives in a PID namespace of its own".to_owned());
             }
@@ -141,6 +141,7 @@ fn uncounted(path: &[u8], looks: &[Look; 2]) -> Option<Finding> {
     };
     (steady && more(first) && more(second)).then(|| {
         let [links, _] = first.links;
+        let path = if path.is_empty() { &b"/"[..] } else { path };
         Finding::new(path, COUNT)
             .view(
                 "links of the directory",
@@ -156,11 +157,17 @@ fn mount_of<'a>(mounts: &'a [Mount], folder: &Entry) -> Option<&'a Mount> {
 }
 
 /// Compares with the disk, file system by file system.
-fn on_disk(walker: &mut Walker, mounts: &[Mount], entries: &[Entry], deadline: Instant, report: &mut Report) {
+fn on_disk(
+    walker: &mut Walker,
+    (root, mounts): (&Path, &[Mount]),
+    entries: &[Entry],
+    deadline: Instant,
+    report: &mut Report,
+) {
     let mut by_device: BTreeMap<(u32, u32), Vec<Folder<'_>>> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry.attributes.is_dir()) {
         if let Some(mount) = mount_of(mounts, entry).filter(|mount| ON_DISK.contains(&mount.kind.as_slice()))
-            && let Some(path) = on_file_system(mount, walker.root(), &entry.path)
+            && let Some(path) = on_file_system(mount, root, &entry.path)
         {
             by_device.entry(mount.device).or_default().push((entry, path));
         }
@@ -223,6 +230,10 @@ fn on_file_system(mount: &Mount, root: &Path, path: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The node of a block device, by the name that sysfs has for it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a name that the kernel gave, without a link, and it is looked at what it is"
+)]
 fn open_device(device: (u32, u32)) -> Result<File, Miss> {
     let (major, minor) = device;
     let text = kernels_own(Path::new(&format!("/sys/dev/block/{major}:{minor}/uevent")), 4096)?;

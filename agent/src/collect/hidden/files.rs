@@ -1,14 +1,16 @@
 //! Hidden files: where no hidden name belongs, names made to mislead, executables in temporary places, places that the
 //! history of the processes in scope names, and files that are deleted but open.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use nix::dir::Type;
 
 use super::super::attempts::{Attempts, read_bounded};
 use super::super::file::{regular, reopen};
-use super::super::findings::Findings;
+use super::super::findings::{FINDINGS_MAX, Findings};
 use super::super::names::{is_dot, is_usual, misleading, split};
+use super::super::open::{ANY_DEPTH, Later};
 use super::super::passwd::{self, User};
 use super::super::system::Attributes;
 use super::super::walk::{Entry, Walker};
@@ -44,28 +46,36 @@ enum Place {
 /// Depth 0: only what stands in the folder itself.
 const AREAS: &[(&[u8], usize, Place)] = &[
     (b"/", 0, Place::System),
-    (b"/tmp", 32, Place::Temporary),
-    (b"/var/tmp", 32, Place::Temporary),
-    (b"/dev/shm", 32, Place::Temporary),
-    (b"/run", 16, Place::Runtime),
-    (b"/dev", 16, Place::Runtime),
-    (b"/var/www", 32, Place::System),
-    (b"/etc", 16, Place::System),
-    (b"/srv", 32, Place::System),
-    (b"/opt", 32, Place::System),
+    (b"/tmp", ANY_DEPTH, Place::Temporary),
+    (b"/var/tmp", ANY_DEPTH, Place::Temporary),
+    (b"/dev/shm", ANY_DEPTH, Place::Temporary),
+    (b"/run", ANY_DEPTH, Place::Runtime),
+    (b"/dev", ANY_DEPTH, Place::Runtime),
+    (b"/var/www", ANY_DEPTH, Place::System),
+    (b"/etc", ANY_DEPTH, Place::System),
+    (b"/srv", ANY_DEPTH, Place::System),
+    (b"/opt", ANY_DEPTH, Place::System),
     // Should the time not suffice, then what runs comes first.
-    (b"/usr/bin", 32, Place::Distribution),
-    (b"/usr/sbin", 32, Place::Distribution),
-    (b"/usr/lib", 32, Place::Distribution),
-    (b"/usr/local", 32, Place::Distribution),
-    (b"/usr", 32, Place::Distribution),
+    (b"/usr/bin", ANY_DEPTH, Place::Distribution),
+    (b"/usr/sbin", ANY_DEPTH, Place::Distribution),
+    (b"/usr/lib", ANY_DEPTH, Place::Distribution),
+    (b"/usr/local", ANY_DEPTH, Place::Distribution),
+    (b"/usr", ANY_DEPTH, Place::Distribution),
 ];
 
 /// Where the attributes of every file are looked at.
 const PROGRAMS: [&[u8]; 3] = [b"/etc", b"/usr/bin", b"/usr/sbin"];
 
+/// What is looked at next.
+enum Turn {
+    /// An area.
+    Area(Vec<u8>),
+    /// The rest of a directory with very many entries, after all areas.
+    Rest(Later),
+}
+
 /// What the package manager knows; written after every change it makes.
-const DPKG: &[u8] = b"/var/lib/dpkg/status";
+pub(in crate::collect) const DPKG: &[u8] = b"/var/lib/dpkg/status";
 
 /// All of /usr gets this long: it may hold millions of files, hardly any of them of interest.
 const DISTRIBUTION_MAX: Duration = Duration::from_secs(2);
@@ -77,6 +87,10 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     let places = &context.job.places;
     let mut walker = Walker::new(&places.root, &places.proc, ENTRIES_MAX, until);
     let mut findings = Findings::default();
+    for one in std::mem::take(&mut context.suspicious) {
+        findings.add(&one.path, one.reasons, Some(&one.attributes));
+        findings.copy(&one.path, &mut walker, attempts)?;
+    }
     for place in named::places(context.tree, &context.plan) {
         let entry = walker.find(&place.path).ok();
         findings.add(&place.path, place.reasons, entry.as_ref().map(|entry| &entry.attributes));
@@ -85,16 +99,14 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     deleted::run(context, &mut findings, attempts)?;
     let homes = homes(&walker).into_iter().map(|user| {
         let place = if (1..1000).contains(&user.uid) { Place::Service } else { Place::Home };
-        (user.home, 32, place)
+        (user.home, ANY_DEPTH, place)
     });
-    let areas: Vec<(Vec<u8>, usize, Place)> =
-        AREAS.iter().map(|(path, depth, place)| (path.to_vec(), *depth, *place)).chain(homes).collect();
+    let areas = AREAS.iter().map(|(path, depth, place)| (path.to_vec(), *depth, *place)).chain(homes);
+    let mut turns: VecDeque<_> = areas.map(|(path, depth, place)| (Turn::Area(path), depth, place)).collect();
     let mut marks = Marks::new(&places.root);
     let packaged = walker.find(DPKG).ok().and_then(|status| status.attributes.changed());
     let mut distribution_until = None;
-    for (path, depth, place) in areas {
-        // What is not there has no hidden files.
-        let Ok(area) = walker.find(&path) else { continue };
+    while let Some((turn, depth, place)) = turns.pop_front() {
         let mut odd = Vec::new();
         walker.again();
         walker.until = match place {
@@ -104,12 +116,12 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             _ => until,
         };
         let system = matches!(place, Place::System | Place::Distribution);
-        let programs = PROGRAMS.contains(&path.as_slice());
+        let programs = matches!(&turn, Turn::Area(path) if PROGRAMS.contains(&path.as_slice()));
         // Ordinary names of ordinary files are most of a system: for these the name is enough.
         let look = |name: &[u8], kind: Option<Type>| {
             !system || programs || kind != Some(Type::File) || is_dot(name) || !misleading(name).is_empty()
         };
-        walker.walk_where(&area, depth, &look, &mut |entry| {
+        let mut visit = |entry: &Entry| {
             if AREAS.iter().any(|(other, ..)| *other == entry.path) {
                 return false; // it has its own turn
             }
@@ -119,12 +131,26 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             }
             let reasons = judge(entry, place);
             if !reasons.is_empty() {
-                odd.push((entry.path.clone(), reasons, entry.attributes));
+                if odd.len() < FINDINGS_MAX {
+                    odd.push((entry.path.clone(), reasons, entry.attributes));
+                } else {
+                    findings.drop_one();
+                }
                 return false;
             }
             depth > 0
-        });
+        };
+        match turn {
+            // What is not there has no hidden files.
+            Turn::Area(path) => {
+                if let Ok(area) = walker.find(&path) {
+                    walker.walk_at_first(&area, depth, &look, &mut visit);
+                }
+            }
+            Turn::Rest(later) => walker.walk_later(later, &look, &mut visit),
+        }
         walker.until = until;
+        turns.extend(walker.take_later().into_iter().map(|later| (Turn::Rest(later), depth, place)));
         for (path, reasons, attributes) in odd {
             findings.add(&path, reasons, Some(&attributes));
             findings.copy(&path, &mut walker, attempts)?;
@@ -138,14 +164,14 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     findings.finish(walker.miss(), attempts)
 }
 
-/// The accounts whose home is worth a look of its own.
+/// The accounts with a home.
+pub(in crate::collect) fn accounts(walker: &Walker) -> Vec<User> {
+    passwd::users(&passwd_text(walker))
+}
+
+/// Those whose home is worth a look of its own.
 pub(in crate::collect) fn homes(walker: &Walker) -> Vec<User> {
-    let text = walker.find(b"/etc/passwd").and_then(|entry| {
-        regular(&entry.fd, &walker.remote)?;
-        reopen(&entry.fd)
-    });
-    let text = text.ok().and_then(|file| read_bounded(file, PASSWD_MAX).ok()).unwrap_or_default().0;
-    let mut users = passwd::users(&text);
+    let mut users = accounts(walker);
     // Homes such as /bin, /usr/sbin, /run/x or /dev are areas already.
     let system: [&[u8]; 9] =
         [b"bin", b"sbin", b"usr", b"dev", b"run", b"etc", b"proc", b"sys", b"nonexistent"];
@@ -157,6 +183,15 @@ pub(in crate::collect) fn homes(walker: &Walker) -> Vec<User> {
     users.dedup_by(|one, two| one.home == two.home);
     users.truncate(HOMES_MAX);
     users
+}
+
+/// The bytes of /etc/passwd, as far as they can be had.
+pub(in crate::collect) fn passwd_text(walker: &Walker) -> Vec<u8> {
+    let text = walker.find(b"/etc/passwd").and_then(|entry| {
+        regular(&entry.fd, &walker.remote)?;
+        reopen(&entry.fd)
+    });
+    text.ok().and_then(|file| read_bounded(file, PASSWD_MAX).ok()).unwrap_or_default().0
 }
 
 /// Whether it may have come with a package: it is root's, and nothing changed it after the package manager's last

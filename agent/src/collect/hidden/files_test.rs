@@ -186,14 +186,18 @@ fn more_deleted_files_than_are_held_at_once_are_all_copied() {
 fn the_budget_of_one_file_holds() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("tmp/.x")).unwrap();
+    std::fs::write(folder.path().join("tmp/.x/large"), [b'x'; 8192]).unwrap();
     let sparse = std::fs::File::create(folder.path().join("tmp/.x/sparse")).unwrap();
     sparse.set_len(1 << 40).unwrap();
     let mut job = testing::job();
     job.places.root = folder.path().to_owned();
     job.limits.file_bytes = 4096;
     let taken = take(&job);
-    assert_eq!(taken.members["files/tmp/.x/sparse"].len(), 4096);
-    assert_eq!(taken.outcome("/tmp/.x/sparse").0, Outcome::Partial);
+    assert_eq!(taken.members["files/tmp/.x/large"].len(), 4096);
+    assert_eq!(taken.outcome("/tmp/.x/large").0, Outcome::Partial);
+    // A hole is no content.
+    assert_eq!(taken.members["files/tmp/.x/sparse.data"].len(), 0);
+    assert_eq!(taken.outcome("/tmp/.x/sparse").0, Outcome::Ok);
 }
 
 #[test]

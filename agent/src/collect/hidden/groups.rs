@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::super::exe::MOUNTINFO_MAX;
-use super::views::kernels_own;
+use super::views::{kernels_entries, kernels_own};
 use crate::proc::{Mount, mounts};
 
 const GROUPS_MAX: usize = 20_000;
@@ -25,7 +25,7 @@ pub(super) fn processes(proc: &Path, deadline: Instant) -> Option<BTreeSet<u32>>
         }
         // A group of threads does not list processes.
         pids.extend(numbers(&kernels_own(&folder.join("cgroup.procs"), TEXT_MAX).unwrap_or_default()));
-        let below = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let below = kernels_entries(&folder).into_iter().flatten();
         folders.extend(
             below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
         );

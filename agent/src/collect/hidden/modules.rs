@@ -8,7 +8,7 @@ use std::thread;
 use super::super::Context;
 use super::super::attempts::{Attempts, Miss};
 use super::finding::{Finding, Report, take};
-use super::views::{PAUSE, kernels_own, missing};
+use super::views::{PAUSE, kernels_entries, kernels_own, missing};
 use crate::bundle::Outcome;
 use crate::bundle::writer::Error;
 use crate::proc::kallsyms;
@@ -148,8 +148,8 @@ fn listed(text: &[u8]) -> Names {
 
 fn names(folder: &Path) -> Option<Names> {
     use std::os::unix::ffi::OsStringExt;
-    let entries = std::fs::read_dir(folder).ok()?;
-    Some(entries.flatten().map(|entry| entry.file_name().into_vec()).collect())
+    let entries = kernels_entries(folder)?;
+    Some(entries.into_iter().map(|entry| entry.file_name().into_vec()).collect())
 }
 
 fn os(name: &[u8]) -> &std::ffi::OsStr {

@@ -144,7 +144,7 @@ fn to_look_under(all: &[Mount], root: &Path) -> Vec<Over> {
 /// The names under a mount; none where there is nothing, no directory, or the very same directory.
 fn under(mount: &Over) -> nix::Result<Option<BTreeMap<Vec<u8>, u64>>> {
     let path = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let below = open(mount.below.point.as_slice(), path, Mode::empty())?;
+    let below = point(&mount.below)?;
     let error = |error: std::io::Error| nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
     // Something else lies on that one as well: then it is not what we would look at.
     let found = statx(&below, c"").map_err(error)?;
@@ -172,12 +172,21 @@ fn under(mount: &Over) -> nix::Result<Option<BTreeMap<Vec<u8>, u64>>> {
     Ok((!names.is_empty()).then_some(names))
 }
 
+/// Where something is mounted, as a path only.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a mount point, to which no way leads over a server that may not answer"
+)]
+fn point(mount: &Mount) -> nix::Result<OwnedFd> {
+    open(mount.point.as_slice(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+}
+
 /// A directory mounted over itself (to be read-only, say) hides nothing.
 fn shows_the_same(mount: &Over, covered: &Attributes) -> bool {
     if mount.top.is_remote() {
         return false;
     }
-    let top = open(mount.top.point.as_slice(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+    let top = point(&mount.top);
     let top = top.ok().and_then(|top| statx(top, c"").ok());
     top.is_some_and(|top| (top.device, top.inode) == (covered.device, covered.inode))
 }

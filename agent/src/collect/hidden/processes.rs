@@ -270,6 +270,7 @@ impl Views {
 }
 
 /// The numbers that the list in /proc has.
+#[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
 fn list(proc: &Path) -> Result<BTreeSet<u32>, Miss> {
     let failed = |errno: Errno| Miss::at("list the processes", &errno.into());
     let mut dir = Dir::open(proc, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
@@ -309,6 +310,7 @@ fn mounted(proc: &Path, mountinfo: &[u8]) -> BTreeSet<u32> {
     mounts_of(mountinfo).iter().filter_map(|mount| inside(mount.point.as_slice())).collect()
 }
 
+#[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
 fn read(path: &Path) -> Option<Vec<u8>> {
     let (bytes, _) = read_bounded(std::fs::File::open(path).ok()?, TEXT_MAX).ok()?;
     Some(bytes)

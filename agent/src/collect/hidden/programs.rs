@@ -14,7 +14,7 @@ use super::super::attempts::{Attempts, Miss};
 use super::super::exe::MOUNTINFO_MAX;
 use super::super::procdir::ProcDir;
 use super::finding::{Finding, Report, take};
-use super::views::{PAUSE, kernels_own, missing};
+use super::views::{PAUSE, kernels_entries, kernels_own, missing};
 use crate::bundle::writer::Error;
 use crate::event::ProcessId;
 use crate::proc::mounts;
@@ -136,8 +136,8 @@ impl Look<'_> {
             .collect();
         let mut left = PINS_MAX;
         while let Some((folder, depth)) = folders.pop() {
-            let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-            for entry in entries.flatten() {
+            let Some(entries) = kernels_entries(&folder) else { continue };
+            for entry in entries {
                 left = left.saturating_sub(1);
                 if left == 0 {
                     self.report.lack(format!("more than {PINS_MAX} pinned BPF objects"));
@@ -181,8 +181,8 @@ impl Look<'_> {
 /// What a name in a BPF file system stands for, if that is a program.
 fn pin(path: &Path) -> Option<Program> {
     let object = bpf_objects::pinned(&CString::new(path.as_os_str().as_bytes()).ok()?).ok()?;
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", object.as_raw_fd())).ok()?;
-    (link.as_os_str().as_bytes() == LINK).then(|| bpf_objects::describe(object.as_fd()).ok())?
+    let link = nix::fcntl::readlink(format!("/proc/self/fd/{}", object.as_raw_fd()).as_str()).ok()?;
+    (link.as_bytes() == LINK).then(|| bpf_objects::describe(object.as_fd()).ok())?
 }
 
 /// `prog_id:` of a fdinfo.

@@ -2,7 +2,7 @@
 //! there when the other was read in between.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,11 +20,18 @@ pub(super) fn missing<K: Ord + Clone>(shown: &[&BTreeSet<K>], lists: &[&BTreeSet
 }
 
 /// A text of the kernel's own, below /proc or /sys.
+#[expect(clippy::disallowed_methods, reason = "the kernel's own files")]
 pub(super) fn kernels_own(path: &Path, most: u64) -> Result<Vec<u8>, Miss> {
     let file = File::open(path).map_err(|error| Miss::at(&format!("open {}", path.display()), &error))?;
     let (bytes, whole) =
         read_bounded(file, most).map_err(|error| Miss::at(&format!("read {}", path.display()), &error))?;
     if whole { Ok(bytes) } else { Err(Miss::partial(format!("{}: more than {most} bytes", path.display()))) }
+}
+
+/// The entries of a directory of the kernel's own, below /sys or in a BPF file system.
+#[expect(clippy::disallowed_methods, reason = "the kernel's own directories")]
+pub(super) fn kernels_entries(path: &Path) -> Option<Vec<DirEntry>> {
+    Some(std::fs::read_dir(path).ok()?.flatten().collect())
 }
 
 #[cfg(test)]

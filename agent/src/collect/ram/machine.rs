@@ -43,6 +43,7 @@ impl Machine {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
 fn read(proc: &Path, name: &str) -> Result<Vec<u8>, Miss> {
     let read = File::open(proc.join(name)).and_then(|file| read_bounded(file, TEXT_MAX));
     read.map(|(text, _)| text)

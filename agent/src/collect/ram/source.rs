@@ -31,6 +31,7 @@ pub(in crate::collect) enum Source {
 
 impl Source {
     /// Through /proc/kcore.
+    #[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
     pub(super) fn kcore(proc: &Path) -> Result<Self, Miss> {
         let mut options = File::options();
         options.read(true).custom_flags(libc::O_NONBLOCK);
@@ -112,6 +113,7 @@ impl Source {
 }
 
 /// Whether the probe may try: then the address of the kernel's code, as the kernel and as the machine knows it.
+#[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
 pub(super) fn probe_may(machine: &Machine, proc: &Path) -> Result<(u64, u64), Miss> {
     if !cfg!(target_arch = "x86_64") {
         return Err(Miss::refused("how this kind of machine maps its memory is not known to the probe"));
@@ -180,6 +182,7 @@ fn read_load(
 }
 
 /// Whether the kernel is locked down so far that it hides its memory.
+#[expect(clippy::disallowed_methods, reason = "it is in securityfs, the kernel's")]
 fn is_confidential() -> bool {
     std::fs::read_to_string("/sys/kernel/security/lockdown")
         .is_ok_and(|modes| modes.contains("[confidentiality]"))

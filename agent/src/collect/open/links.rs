@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::fcntl::readlinkat;
 
-use super::attempts::Miss;
-use super::system::Attributes;
 use super::walk::{Entry, Walker};
+use crate::collect::attempts::Miss;
+use crate::collect::system::Attributes;
 use crate::text::escape;
 
 /// Links on one path (the kernel follows 40).
@@ -15,8 +15,8 @@ const LINKS_MAX: usize = 8;
 
 impl Walker {
     /// What stands at an absolute `path` of the host, over trusted links; its path is the one without links.
-    pub(super) fn resolve(&self, path: &[u8]) -> Result<Entry, Miss> {
-        let mut way = vec![self.root_entry()?];
+    pub(in crate::collect) fn resolve(&self, path: &[u8]) -> Result<Entry, Miss> {
+        let mut way = vec![self.top()?];
         let mut links = 0;
         let mut names = Vec::new();
         push(&mut names, path);
@@ -44,10 +44,6 @@ impl Walker {
             push(&mut names, target.as_bytes());
         }
         way.pop().ok_or_else(|| Miss::refused("there is no root"))
-    }
-
-    fn root_entry(&self) -> Result<Entry, Miss> {
-        self.find(b"/").map(|root| Entry { path: Vec::new(), ..root })
     }
 }
 

@@ -3,20 +3,20 @@
 //! never answers.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::attempts::{Miss, read_bounded};
-use super::exe::MOUNTINFO_MAX;
-use super::procdir::ProcDir;
-use super::system::{Attributes, statx};
+use super::mounts::mountinfo;
+use crate::collect::attempts::Miss;
+use crate::collect::exe::MOUNTINFO_MAX;
+use crate::collect::procdir::ProcDir;
+use crate::collect::system::{Attributes, statx};
 use crate::proc::mounts;
 
 /// Why a file is not opened.
-pub(super) const REMOTE: &str = "on a network or user-space file system, which may never answer";
+pub(in crate::collect) const REMOTE: &str = "on a network or user-space file system, which may never answer";
 
 /// Mounts by their number: whether they are remote. The numbers are the same in all mount namespaces.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl Mounts {
 
 /// What the collector sees.
 #[derive(Debug)]
-pub(super) struct Sight {
+pub(in crate::collect) struct Sight {
     own: Mounts,
     /// Devices of the kernel's own mounts for memfds and shared memory, which no `mountinfo` lists.
     memory: Vec<(u32, u32)>,
@@ -50,18 +50,14 @@ pub(super) struct Sight {
 
 impl Sight {
     /// `proc` tells what is mounted where.
-    pub(super) fn new(proc: &Path) -> Self {
-        let text = File::open(proc.join("self/mountinfo")).and_then(|file| read_bounded(file, MOUNTINFO_MAX));
+    pub(in crate::collect) fn new(proc: &Path) -> Self {
         let flags = [MFdFlags::MFD_CLOEXEC, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_HUGETLB];
         let device = |flags| statx(memfd_create("", flags).ok()?, c"").ok().map(|found| found.device);
-        Self {
-            own: Mounts::of(&text.map(|(text, _)| text).unwrap_or_default()),
-            memory: flags.into_iter().filter_map(device).collect(),
-        }
+        Self { own: Mounts::of(&mountinfo(proc)), memory: flags.into_iter().filter_map(device).collect() }
     }
 
     /// With the mounts of a process.
-    pub(super) fn of(&self, dir: &ProcDir) -> View<'_> {
+    pub(in crate::collect) fn of(&self, dir: &ProcDir) -> View<'_> {
         let text = dir.text("mountinfo", MOUNTINFO_MAX).map(|(text, _)| text).unwrap_or_default();
         View { sight: self, theirs: Mounts::of(&text) }
     }
@@ -69,14 +65,14 @@ impl Sight {
 
 /// The same, and what a process sees.
 #[derive(Debug)]
-pub(super) struct View<'a> {
+pub(in crate::collect) struct View<'a> {
     sight: &'a Sight,
     theirs: Mounts,
 }
 
 /// Where a file lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lies {
+pub(in crate::collect) enum Lies {
     /// On a file system that answers by itself.
     Local,
     /// Nowhere: a memfd, shared memory.
@@ -88,7 +84,7 @@ pub(super) enum Lies {
 }
 
 impl Lies {
-    pub(super) fn may_be_opened(self) -> Result<(), Miss> {
+    pub(in crate::collect) fn may_be_opened(self) -> Result<(), Miss> {
         match self {
             Self::Local | Self::Memory => Ok(()),
             Self::Remote => Err(Miss::refused(REMOTE)),
@@ -100,7 +96,7 @@ impl Lies {
 }
 
 impl View<'_> {
-    pub(super) fn lies(&self, file: &Attributes) -> Lies {
+    pub(in crate::collect) fn lies(&self, file: &Attributes) -> Lies {
         let known = |mount| self.theirs.remote.get(&mount).or_else(|| self.sight.own.remote.get(&mount));
         match file.mount.and_then(known) {
             _ if self.is_memory(file.device) => Lies::Memory,
@@ -111,12 +107,12 @@ impl View<'_> {
     }
 
     /// Whether it is the device of memfds and shared memory.
-    pub(super) fn is_memory(&self, device: (u32, u32)) -> bool {
+    pub(in crate::collect) fn is_memory(&self, device: (u32, u32)) -> bool {
         self.sight.memory.contains(&device)
     }
 
     /// What `path`, a path descriptor, stands for, if it may be opened.
-    pub(super) fn regular(&self, path: &OwnedFd) -> Result<Attributes, Miss> {
+    pub(in crate::collect) fn regular(&self, path: &OwnedFd) -> Result<Attributes, Miss> {
         let attributes = statx(path, c"").map_err(|error| Miss::at("stat", &error))?;
         if !attributes.is_file() {
             return Err(Miss::refused(format!("a {} and not a regular file", attributes.kind())));
@@ -125,7 +121,7 @@ impl View<'_> {
     }
 
     /// Whether looking `path` up in the process's root could ask a server that may never answer.
-    pub(super) fn is_barred(&self, path: &[u8]) -> bool {
+    pub(in crate::collect) fn is_barred(&self, path: &[u8]) -> bool {
         let mut ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let barred =
             |folder: &[u8]| self.theirs.barred.contains(folder) || self.sight.own.barred.contains(folder);
@@ -135,6 +131,8 @@ impl View<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     const TEXT: &[u8] = b"20 1 8:1 / / rw - ext4 /dev/sda1 rw\n21 20 0:40 / /mnt/far rw - fuse.sshfs x rw\n\

@@ -10,27 +10,27 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::attempts::{Found, Miss, Room};
-use super::system::{Attributes, statx};
+use crate::collect::attempts::{Found, Miss, Room, read_bounded};
+use crate::collect::system::{Attributes, statx};
 use crate::proc::mounts;
 
 /// Devices of file systems whose server may never answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Remote(HashSet<(u32, u32)>);
+pub(in crate::collect) struct Remote(HashSet<(u32, u32)>);
 
 impl Remote {
     /// Those that a `mountinfo` names.
-    pub(super) fn of(mountinfo: &[u8]) -> Self {
+    pub(in crate::collect) fn of(mountinfo: &[u8]) -> Self {
         Self(mounts(mountinfo).iter().filter(|mount| mount.is_remote()).map(|mount| mount.device).collect())
     }
 
-    pub(super) fn has(&self, device: (u32, u32)) -> bool {
+    pub(in crate::collect) fn has(&self, device: (u32, u32)) -> bool {
         self.0.contains(&device)
     }
 }
 
 /// What `path`, a path descriptor, stands for, if it may be opened: a regular file of a local file system.
-pub(super) fn regular(path: &OwnedFd, remote: &Remote) -> Result<Attributes, Miss> {
+pub(in crate::collect) fn regular(path: &OwnedFd, remote: &Remote) -> Result<Attributes, Miss> {
     let attributes = statx(path, c"").map_err(|error| Miss::at("stat", &error))?;
     if !attributes.is_file() {
         return Err(Miss::refused(format!("a {} and not a regular file", attributes.kind())));
@@ -43,7 +43,8 @@ pub(super) fn regular(path: &OwnedFd, remote: &Remote) -> Result<Attributes, Mis
 
 /// Opens what a path descriptor stands for, whatever its name is by now, without waiting for anybody (a lease makes it
 /// `timed_out`) and without changing its time of last access, where the kernel allows that.
-pub(super) fn reopen(path: &OwnedFd) -> Result<File, Miss> {
+#[expect(clippy::disallowed_methods, reason = "it is a descriptor of our own, whose file was looked at")]
+pub(in crate::collect) fn reopen(path: &OwnedFd) -> Result<File, Miss> {
     let own = format!("/proc/self/fd/{}", path.as_raw_fd());
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let opened = match open(own.as_str(), flags | OFlag::O_NOATIME, Mode::empty()) {
@@ -53,8 +54,14 @@ pub(super) fn reopen(path: &OwnedFd) -> Result<File, Miss> {
     Ok(opened.map_err(|errno| Miss::at("open", &errno.into()))?.into())
 }
 
+/// The beginning of what a path descriptor stands for, and whether that is all of it.
+pub(in crate::collect) fn text(path: &OwnedFd, remote: &Remote, max: u64) -> Result<(Vec<u8>, bool), Miss> {
+    regular(path, remote)?;
+    read_bounded(reopen(path)?, max).map_err(|error| Miss::at("read", &error))
+}
+
 /// A file from its beginning, as far as the budget of one file goes.
-pub(super) fn whole(file: File, size: u64, room: Room) -> Result<Found<'static>, Miss> {
+pub(in crate::collect) fn whole(file: File, size: u64, room: Room) -> Result<Found<'static>, Miss> {
     let limit = room.file.min(room.bytes);
     if size > 0 && limit == 0 {
         return Err(Miss::new(crate::bundle::Outcome::OverBudget, format!("{size} bytes")));

@@ -38,7 +38,7 @@ fn a_file_is_the_one_that_was_looked_at_whatever_its_name_is_by_now() {
     let looked = path(folder.path(), "file");
     std::fs::remove_file(folder.path().join("file")).unwrap();
     std::os::unix::fs::symlink("/etc/shadow", folder.path().join("file")).unwrap();
-    let (bytes, _) = super::super::attempts::read_bounded(reopen(&looked).unwrap(), 99).unwrap();
+    let (bytes, _) = read_bounded(reopen(&looked).unwrap(), 99).unwrap();
     assert_eq!(bytes, b"the one");
 }
 
