@@ -181,7 +181,11 @@ impl Taken {
         }
         let last = member.rsplit('/').next().unwrap_or_default();
         let stem = last.trim_end_matches(".json");
-        let is_refused = |subject: &String| subject == last || (subject == "log" && last == "kmsg") || subject.rsplit(' ').next() == Some(stem);
+        let is_refused = |subject: &String| {
+            subject == last
+                || (subject == "log" && last == "kmsg")
+                || subject.rsplit(' ').next() == Some(stem)
+        };
         ensure!(self.refused.iter().any(is_refused), "no {member}, and nothing says why");
         Ok(Fate::Refused)
     }

@@ -13,6 +13,7 @@ use crate::bundle::writer::Error;
 use crate::plan::Step;
 
 mod devices;
+mod programs;
 mod sysctl;
 mod texts;
 
@@ -37,7 +38,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         }
         Ok(())
     };
-    attempts.expect(TEXTS.len() + CLASSES.len() + 3);
+    attempts.expect(TEXTS.len() + CLASSES.len() + 4);
     for text in TEXTS {
         let folder: &[&str] = if text.symbols { &["kernel", "symbols"] } else { &["kernel"] };
         attempts.take(text.name, &Name::data(&[folder, &[text.name]].concat()), |_| {
@@ -60,6 +61,10 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             devices::things(Path::new("/sys"), class, room.deadline)
         })?;
     }
+    attempts.take("bpf-programs.jsonl", &Name::data(&["kernel", "bpf-programs.jsonl"]), |room| {
+        allowed(true)?;
+        programs::all(room.deadline)
+    })?;
     attempts.take("log", &Name::data(&["kernel", "kmsg"]), |_| {
         allowed(true)?;
         kernel_log()
