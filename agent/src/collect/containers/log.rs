@@ -1,4 +1,5 @@
-//! What containers print, as their runtimes keep it: of those in scope, and of those that run.
+//! What containers print, as their runtimes keep it: of those in scope first, then of those that run. The definition
+//! `ContainerLogs` names the rest.
 
 use std::collections::BTreeMap;
 
