@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn each_runtimes_groups_are_known() {
-        let pod = UID.replace('-', "_");
         use Runtime::{Containerd, Crio, Docker, Lxc, Nspawn, Podman};
+        let pod = UID.replace('-', "_");
         for (path, runtime, id, in_pod) in [
             (format!("/docker/{ID}"), Some(Docker), ID, false),
             (format!("/system.slice/docker-{ID}.scope"), Some(Docker), ID, false),

@@ -20,7 +20,7 @@ pub(crate) fn nspawn(text: &[u8]) -> Option<Container> {
         name,
         runtime: Some(Runtime::Nspawn),
         root: of("ROOT"),
-        started: started.map(|time| time.to_string()).unwrap_or_default(),
+        started: started.map(|time| format!("{time}")).unwrap_or_default(),
         ..Container::default()
     })
 }

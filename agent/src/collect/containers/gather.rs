@@ -33,7 +33,11 @@ type Misses = Vec<(Vec<u8>, Miss)>;
 pub(super) fn records(walker: &mut Walker, table: &mut Table) -> Misses {
     let mut misses = Misses::new();
     let mut take = |path: &[u8], found: Result<Option<Vec<Container>>, Miss>| match found {
-        Ok(Some(all)) => all.into_iter().for_each(|one| table.record(one, path)),
+        Ok(Some(all)) => {
+            for one in all {
+                table.record(one, path);
+            }
+        }
         Ok(None) => misses.push((path.to_vec(), Miss::refused("no container's record that is understood"))),
         Err(miss) if miss.outcome == Outcome::Gone => {}
         Err(miss) => misses.push((path.to_vec(), miss)),

@@ -70,6 +70,7 @@ struct Row {
     in_scope: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
@@ -91,7 +92,7 @@ impl Table {
     }
 
     fn record(&mut self, container: Container, path: &[u8]) {
-        if let Some(row) = self.row(&container.id.clone()) {
+        if let Some(row) = self.row(&container.id) {
             row.container.id.clone_from(&container.id);
             row.container.join(container);
             row.records.insert(Bytes::from(path));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -201,13 +201,13 @@ fn names(folder: &Path, most: usize) -> std::io::Result<Vec<Vec<u8>>> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is in /sys, the kernel's")]
-fn value(path: &PathBuf) -> Option<Bytes> {
+fn value(path: &Path) -> Option<Bytes> {
     let (bytes, _) = read_bounded(File::open(path).ok()?, VALUE_MAX).ok()?;
     Some(Bytes::from(bytes.trim_ascii_end()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is in /sys, the kernel's")]
-fn leads(path: &PathBuf) -> Option<Bytes> {
+fn leads(path: &Path) -> Option<Bytes> {
     let target = fs::read_link(path).ok()?;
     Some(Bytes::from(target.file_name()?.as_bytes()))
 }
