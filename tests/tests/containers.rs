@@ -41,7 +41,7 @@ fn containers_of_each_runtime_are_in_one_table_and_what_they_changed_with_them()
         wait::until("an empty control group", Duration::from_secs(10), || Ok(fs::remove_dir(&gone).ok()))?;
         // Two that have no record in the world: only their groups tell.
         let pod = format!("{GROUPS}/kubepods-burstable-pod{POD}.slice");
-        let mut loose = vec![
+        let mut loose = [
             run_in(&make(&format!("{pod}/cri-containerd-{}.scope", id('7')))?, &["/usr/bin/sleep", "120"])?,
             run_in(&make(&format!("{GROUPS}/lxc.payload.loose"))?, &["/usr/bin/sleep", "120"])?,
         ];

@@ -20,7 +20,7 @@ pub(crate) fn lxc(text: &[u8], name: &str) -> Option<Container> {
             "lxc.uts.name" | "lxc.utsname" => found.hostname = value,
             // `overlay:/lower:/upper`, `dir:/path`.
             "lxc.rootfs.path" | "lxc.rootfs" => {
-                found.root = value.rsplit(':').next().unwrap_or_default().to_owned()
+                value.rsplit(':').next().unwrap_or_default().clone_into(&mut found.root);
             }
             "lxc.init.cmd" | "lxc.execute.cmd" => {
                 found.command = value.split_whitespace().take(MANY).map(str::to_owned).collect();

@@ -39,7 +39,7 @@ impl Default for Room {
 
 /// One path, as the container sees it.
 #[derive(Debug, Serialize)]
-struct Change {
+struct Row {
     path: Bytes,
     /// `added`, `changed`, `deleted`; `written` where the image's layers could not be looked at.
     change: &'static str,
@@ -97,8 +97,7 @@ pub(super) fn changes(
             .then(|| hash(&entry, walker, room, &mut unhashed))
             .flatten();
         let opaque = matches!(kind, Kind::Opaque);
-        let change =
-            Change { path: Bytes(below), change, opaque, sha256, file: File::from(&entry.attributes) };
+        let change = Row { path: Bytes(below), change, opaque, sha256, file: File::from(&entry.attributes) };
         serde_json::to_writer(&mut lines, &change)
             .map_err(|error| Miss::refused(format!("write as JSON: {error}")))?;
         lines.push(b'\n');

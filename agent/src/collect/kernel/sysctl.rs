@@ -67,9 +67,8 @@ impl Values {
             let key = key(at, name.to_bytes());
             match (kind, opened) {
                 (Some(Type::Directory), Ok(fd)) if depth < DEPTH_MAX => {
-                    if self.folder(fd, &key, depth.saturating_add(1)).is_err() {
-                        self.unread = self.unread.saturating_add(1);
-                    }
+                    let listed = self.folder(fd, &key, depth.saturating_add(1));
+                    self.unread = self.unread.saturating_add(usize::from(listed.is_err()));
                 }
                 (Some(Type::File), Ok(fd)) if name.to_bytes() != SECRET => self.value(File::from(fd), &key),
                 (Some(Type::File), Err(errno)) if errno != Errno::ENOENT => {
