@@ -14,7 +14,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::Value;
 
 use crate::agent::{ask, succeed};
-use crate::wait;
+use crate::{churn, wait};
 
 /// The modules of a disk, in the order in which they are needed; not every kernel has each.
 const MODULES: &str = "/modules";
@@ -31,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub fn run(agent: &Path) -> Result<()> {
     mount(Some("securityfs"), SECURITY, Some("securityfs"), MsFlags::empty(), None::<&str>)?;
     disk()?;
+    nothing_hides(agent).context("what hides")?;
     println!("init: banner: {}", fs::read_to_string("/proc/version")?.trim_end());
 
     // AVML's first: volatility3 does not read blocks that do not compress, which bundles leave in memory.
@@ -58,6 +59,46 @@ pub fn run(agent: &Path) -> Result<()> {
     expect(&attempts, "whole memory (probe)", "refused", "locked down to confidentiality")?;
     println!("init: locked down: ok");
     umount(FOLDER)?;
+    Ok(())
+}
+
+/// With modules and a disk, from which files have just been removed: no false alarm.
+fn nothing_hides(agent: &Path) -> Result<()> {
+    let home = Path::new(FOLDER).join("home");
+    fs::create_dir(&home)?;
+    fs::create_dir_all("/root")?;
+    mount(Some(&home), "/root", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    for number in 0..200 {
+        let path = Path::new("/root").join(format!("file-{number}"));
+        fs::write(&path, "x")?;
+        if number % 2 == 0 {
+            fs::remove_file(&path)?;
+        }
+    }
+    let arguments = ["capture", "--host", "--profile", "triage", "--output", "/tmp", "--json"];
+    let answer: Value = serde_json::from_slice(&succeed(agent, &arguments)?)?;
+    let file = answer["file"].as_str().context("no file")?;
+    let into = "/tmp/extracted";
+    fs::create_dir(into)?;
+    let extract = ["bundle", "extract", file, "--artifact", "hidden/*", "--output", into, "--force"];
+    succeed(agent, &extract)?;
+    let folder = fs::read_dir(into)?.next().context("nothing was extracted")??.path();
+    let found = churn::findings(&folder, true)?;
+    ensure!(found.is_empty(), "{found:#?}");
+    let compared = |kind: &str| -> Result<Value> {
+        let text = fs::read(folder.join(format!("data/hidden/{kind}.json")))?;
+        Ok(serde_json::from_slice::<Value>(&text)?["compared"].clone())
+    };
+    let (modules, entries) = (compared("modules")?, compared("entries")?);
+    for source in ["/proc/modules", "/sys/module", "/proc/kallsyms"] {
+        ensure!(modules[source].as_u64() > Some(3), "{source}: {modules}");
+    }
+    ensure!(entries["directories on the disk"].as_u64() == Some(1), "{entries}");
+    println!("init: nothing hides among {modules} and {entries}: ok");
+    umount("/root")?;
+    fs::remove_dir_all(&home)?;
+    fs::remove_dir_all(into)?;
+    fs::remove_file(file)?;
     Ok(())
 }
 

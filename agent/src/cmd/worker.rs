@@ -153,16 +153,20 @@ fn collect(id: Uuid, tasks: bool) -> Result<Exit, Error> {
         return Err(Error::failed(format!("another process works on the capture {id}")));
     }
     let job = &held.job;
-    // To the end of the capture nothing goes from the stash.
-    let _stash = job.places.stash.as_deref().and_then(stasher::hold);
     // A victim's memory is worth more than ours: under memory pressure the collector goes first.
     drop(std::fs::write("/proc/self/oom_score_adj", "500"));
-    let spool = Spool::in_directory(directory.as_fd(), collect::reading_threads(), job.limits.spool_bytes);
+    let spool_in =
+        directory.try_clone().map_err(|failure| Error::failed(format!("keep the store open: {failure}")))?;
     let mut bag = Bag::create(directory, id).map_err(Error::failed)?;
     let time = Duration::from_secs(job.limits.deadline_s);
     let deadline = started + time.saturating_sub(BEFORE_DEADLINE.min(time / 4));
     let mut progress = seldom();
     let held = collect::first(job, &mut bag, deadline, &mut progress).map_err(Error::failed)?;
+    // To the end of the capture nothing goes from the stash.
+    let _stash = job.places.stash.as_deref().and_then(stasher::hold);
+    let spool = Spool::in_directory(spool_in.as_fd(), collect::reading_threads(), job.limits.spool_bytes);
+    // The folder is the sealer's from here on.
+    drop(spool_in);
     // What will be copied has to be there then.
     let window = job.places.history.as_deref().map(|folder| Hold::take(folder, oldest(job)));
     if let Some(Err(failure)) = &window {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::attempts::{Attempts, Found, Miss};
 use super::content::{self, Bound, Known};
 use super::file::regular;
+use super::hidden;
 use super::open::ANY_DEPTH;
 use super::system::Attributes;
 use super::walk::{Entry, Walker};
@@ -31,6 +32,9 @@ pub(super) struct Finding {
     pub(super) exists: bool,
     #[serde(flatten)]
     pub(super) file: Option<File>,
+    /// Where views of it do not agree: what each says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    views: Vec<hidden::View>,
 }
 
 /// A file's attributes, for people.
@@ -103,11 +107,34 @@ impl Findings {
             reasons: Vec::new(),
             exists: attributes.is_some(),
             file: attributes.map(File::from),
+            views: Vec::new(),
         });
         for reason in reasons {
             if !finding.reasons.contains(&reason) && finding.reasons.len() < 64 {
                 finding.reasons.push(reason);
             }
+        }
+    }
+
+    /// Adds what hides, with the evidence; a file of it is copied.
+    pub(super) fn note(
+        &mut self,
+        noted: hidden::Finding,
+        walker: &mut Walker,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<(), Error> {
+        let hidden::Finding { object, reason, mut views, file } = noted;
+        let found = file.as_ref().and_then(|path| walker.find(path).ok());
+        self.add(object.as_slice(), vec![reason.to_owned()], found.as_ref().map(|entry| &entry.attributes));
+        if let Some(row) = self.all.get_mut(object.as_slice()) {
+            // What is no file was there when it was looked at.
+            row.exists |= file.is_none();
+            views.retain(|view| !row.views.contains(view));
+            row.views.append(&mut views);
+        }
+        match found {
+            Some(entry) if !entry.attributes.is_dir() => self.copy(&entry.path, walker, attempts),
+            _ => Ok(()),
         }
     }
 

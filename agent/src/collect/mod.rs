@@ -61,7 +61,6 @@ mod symbols;
 mod threads;
 mod timeline;
 mod tree;
-mod unlisted;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -116,6 +115,8 @@ pub struct Context<'a> {
     pub held: Vec<Held>,
     /// The kernel's own list of processes, where there is a probe.
     pub tasks: Option<Tasks>,
+    /// What hides, as far as it was found: for the list of all that is worth a look.
+    noted: Vec<hidden::Finding>,
 }
 
 impl<'a> Context<'a> {
@@ -150,6 +151,7 @@ impl<'a> Context<'a> {
             look,
             held: Vec::new(),
             tasks: None,
+            noted: Vec::new(),
         }
     }
 }
@@ -165,7 +167,7 @@ struct Collection {
 const ORDER: &[Collection] = &[
     Collection { name: "history", step: Step::History, run: history::run },
     Collection { name: "tree", step: Step::Tree, run: tree::run },
-    Collection { name: "unlisted", step: Step::Tree, run: unlisted::run },
+    Collection { name: "unlisted", step: Step::Tree, run: hidden::processes },
     Collection { name: "network", step: Step::Network, run: network::run },
     Collection { name: "process", step: Step::Process, run: process::run },
     Collection { name: "exe", step: Step::Exe, run: exe::run },

@@ -30,6 +30,20 @@ pub(super) fn misleading(name: &[u8]) -> Vec<&'static str> {
     reasons
 }
 
+/// The same of a process's own name, which programs set and the kernel cuts: only what deceives whoever reads it counts.
+pub(super) fn misleading_shown(name: &[u8]) -> bool {
+    let whole = match std::str::from_utf8(name) {
+        Ok(name) => name,
+        Err(error) => {
+            std::str::from_utf8(name.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default()
+        }
+    };
+    let latin = whole.chars().any(|character| character.is_ascii_alphabetic());
+    name.iter().any(u8::is_ascii_control)
+        || whole.chars().any(steers)
+        || (latin && whole.chars().any(looks_latin))
+}
+
 /// A character that our own escaping shows as bytes, though it is not a control character.
 fn steers(character: char) -> bool {
     let mut buffer = [0; 4];

@@ -106,6 +106,8 @@ mod tests {
             gid: 0,
             size: 1,
             mount: None,
+            immutable: false,
+            append_only: false,
             times: [None, None, Some((changed, 0)), None],
         }
     }

@@ -16,7 +16,7 @@ use crate::event::Event;
 /// Of what is written at once; what is kept for long is compressed again (compact.rs).
 const LEVEL: i32 = 1;
 /// How old the events of an open frame may become.
-pub const FRAME_AGE: Duration = Duration::from_millis(600);
+pub const FRAME_AGE: Duration = Duration::from_millis(450);
 /// Plain bytes after which a frame is sealed early.
 const FRAME_BYTES: usize = 256 << 10;
 /// Bytes on disk after which a new segment begins: what is not compacted yet has to be read whole.

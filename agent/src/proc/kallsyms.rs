@@ -1,5 +1,7 @@
 //! `/proc/kallsyms`: where the kernel's symbols are.
 
+use std::collections::BTreeSet;
+
 /// The addresses of the kernel's own (not its modules') symbols that have these names; `None` for one that is not there,
 /// or whose address is hidden (without CAP_SYSLOG all are zeros).
 pub fn addresses<const N: usize>(text: &[u8], names: [&str; N]) -> [Option<u64>; N] {
@@ -25,6 +27,16 @@ fn symbol(line: &[u8]) -> Option<(u64, &str)> {
     }
     let address = u64::from_str_radix(address, 16).ok()?;
     (address != 0).then_some((address, name))
+}
+
+/// The modules that have symbols. What the kernel makes itself while it runs (`[bpf]`, `[__builtin__ftrace]`) is none.
+pub fn modules(text: &[u8]) -> BTreeSet<Vec<u8>> {
+    let name = |line: &[u8]| {
+        let tab = line.iter().rposition(|&byte| byte == b'\t')?;
+        let name = line.get(tab.saturating_add(1)..)?.strip_prefix(b"[")?.strip_suffix(b"]")?;
+        (name != b"bpf" && !name.starts_with(b"__builtin__") && !name.is_empty()).then(|| name.to_vec())
+    };
+    text.split(|&byte| byte == b'\n').filter_map(name).collect()
 }
 
 #[cfg(test)]
@@ -58,6 +70,16 @@ mod tests {
             "gfffffff9e600000 T _text",
         ] {
             assert_eq!(addresses(line.as_bytes(), ["_text"]), [None], "{line}");
+        }
+    }
+
+    #[test]
+    fn modules_are_named_behind_their_symbols() {
+        let text = b"ffffffffc0001000 t ext4_x\t[ext4]\n0000000000000000 T y\t[evil]\nffffffff81000000 T _text\n\
+            ffffffffc0002000 t bpf_prog_1\t[bpf]\nffffffffc0003000 t z\t[__builtin__ftrace]\n0 t q\t[]\n0 t q\t[half\n";
+        assert_eq!(modules(text), BTreeSet::from([b"ext4".to_vec(), b"evil".to_vec()]));
+        for text in [&b""[..], b"\n\n", b"ffffffff81000000 T [x]\n", b"\t[", b"\t]"] {
+            assert_eq!(modules(text), BTreeSet::new());
         }
     }
 

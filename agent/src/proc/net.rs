@@ -49,6 +49,19 @@ pub fn unix_sockets(text: &[u8]) -> Vec<UnixSocket> {
     text.split(|&byte| byte == b'\n').filter_map(unix_socket).collect()
 }
 
+/// The inode numbers of `packet`'s sockets; other lines are passed over.
+pub fn packet_sockets(text: &[u8]) -> Vec<u64> {
+    let inode = |line: &[u8]| {
+        let fields: Vec<&[u8]> =
+            line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).collect();
+        // sk RefCnt Type Proto Iface R Rmem User Inode
+        let [socket, _, _, _, _, _, _, _, inode] = *fields else { return None };
+        hexadecimal(socket)?;
+        decimal(inode)
+    };
+    text.split(|&byte| byte == b'\n').filter_map(inode).collect()
+}
+
 /// What the kernel calls a TCP state.
 pub fn tcp_state(state: u8) -> &'static str {
     const NAMES: [&str; 13] = [
@@ -153,6 +166,16 @@ mod tests {
         assert_eq!((all[0].kind, all[0].inode, &all[0].path), (1, 12345, &Bytes::from("/run/a b")));
         assert_eq!((all[1].inode, all[1].path.is_empty()), (77, true));
         assert_eq!(all[2].path, Bytes::from("@x"));
+    }
+
+    #[test]
+    fn packet_sockets_are_known_by_their_inodes() {
+        let text = b"sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n\
+            0000000000000000 3      3    0003   2     1 0      0      36712 \n00000000a1b2c3d4 3 2 88cc 0 1 0 101 77\n";
+        assert_eq!(packet_sockets(text), [36712, 77]);
+        for text in ["", "\n", "0 3 3 0003 2 1 0 0", "x 3 3 0003 2 1 0 0 5", "0 3 3 0003 2 1 0 0 -5"] {
+            assert_eq!(packet_sockets(text.as_bytes()), Vec::<u64>::new(), "{text}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
+use serde_json::Value;
 
 const AGENT: &str = "/afterimage";
 const LOG: &str = "/tmp/afterimage.log";
@@ -126,7 +127,27 @@ fn run() -> Result<()> {
     step("bundle verify", || {
         agent::succeed(program, &["bundle", "verify", &bundle])?;
         Ok(bundle.clone())
-    })
+    })?;
+    step("nothing hides", || nothing_hides(program, &bundle))
+}
+
+/// On this machine nothing does: not one false alarm, and of the kernel's own things something was compared.
+fn nothing_hides(program: &Path, bundle: &str) -> Result<String> {
+    let into = "/tmp/extracted";
+    fs::create_dir(into)?;
+    agent::succeed(program, &["bundle", "extract", bundle, "--artifact", "hidden/*", "--output", into])?;
+    let folder = fs::read_dir(into)?.next().context("nothing was extracted")??.path();
+    let found = e2e::churn::findings(&folder, true)?;
+    ensure!(found.is_empty(), "{found:#?}");
+    let read = |kind: &str| -> Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(folder.join(format!("data/hidden/{kind}.json")))?)?)
+    };
+    let (programs, modules) = (read("bpf")?["compared"].clone(), read("modules")?["compared"].clone());
+    // The agent's own programs were there.
+    let listed = programs["list"].as_u64();
+    ensure!(listed > Some(0) && programs["asked for by number"].as_u64() >= listed, "{programs}");
+    ensure!(programs["held by processes"].as_u64() > Some(0), "{programs}");
+    Ok(format!("BPF programs: {programs}, modules: {modules}"))
 }
 
 /// The other test, for which the kernel's command line asks.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
+use super::pages::ReadAt;
 use super::*;
 
 const REGULAR: (&[u8], &[u8]) =

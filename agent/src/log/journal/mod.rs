@@ -12,7 +12,7 @@ use thiserror::Error;
 
 pub(crate) use data::{Field, Value};
 pub(crate) use header::Header;
-pub(crate) use pages::{Pages, ReadAt};
+pub(crate) use pages::Pages;
 
 /// Entries of one file that are looked at; journald's own files have some 100,000.
 const ENTRIES_MAX: u64 = 4_000_000;

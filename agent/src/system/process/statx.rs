@@ -25,6 +25,10 @@ pub(crate) struct Attributes {
     pub(crate) size: u64,
     /// Number of the mount it was reached by, as in `mountinfo`; `None` before Linux 5.8.
     pub(crate) mount: Option<u64>,
+    /// Whether nobody can change it (chattr(1)), where the file system says so.
+    pub(crate) immutable: bool,
+    /// Whether it can be appended to only.
+    pub(crate) append_only: bool,
     /// Last read, change of content, change of the inode, birth: seconds and nanoseconds since 1970.
     pub(crate) times: [Option<(i64, u32)>; 4],
 }
@@ -90,6 +94,7 @@ fn ask(dir: impl AsFd, name: &CStr, flags: libc::c_int) -> io::Result<Attributes
     };
     let time =
         |bit, time: libc::statx_timestamp| (raw.stx_mask & bit != 0).then_some((time.tv_sec, time.tv_nsec));
+    let flag = |bit: libc::c_int| u64::try_from(bit).is_ok_and(|bit| raw.stx_attributes & bit != 0);
     Ok(Attributes {
         device: (raw.stx_dev_major, raw.stx_dev_minor),
         inode: raw.stx_ino,
@@ -98,6 +103,8 @@ fn ask(dir: impl AsFd, name: &CStr, flags: libc::c_int) -> io::Result<Attributes
         uid: raw.stx_uid,
         gid: raw.stx_gid,
         size: raw.stx_size,
+        immutable: flag(libc::STATX_ATTR_IMMUTABLE),
+        append_only: flag(libc::STATX_ATTR_APPEND),
         mount: (raw.stx_mask & libc::STATX_MNT_ID != 0).then_some(raw.stx_mnt_id),
         times: [
             time(libc::STATX_ATIME, raw.stx_atime),

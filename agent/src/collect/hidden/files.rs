@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use nix::dir::Type;
 
-use super::attempts::{Attempts, read_bounded};
-use super::file::{regular, reopen};
-use super::findings::{FINDINGS_MAX, Findings};
-use super::names::{is_dot, is_usual, misleading, split};
-use super::open::{ANY_DEPTH, Later};
-use super::passwd::{self, User};
-use super::system::Attributes;
-use super::walk::{Entry, Walker};
-use super::{Context, deleted, named};
+use super::super::attempts::{Attempts, read_bounded};
+use super::super::file::{regular, reopen};
+use super::super::findings::{FINDINGS_MAX, Findings};
+use super::super::names::{is_dot, is_usual, misleading, split};
+use super::super::open::{ANY_DEPTH, Later};
+use super::super::passwd::{self, User};
+use super::super::system::Attributes;
+use super::super::walk::{Entry, Walker};
+use super::super::{Context, deleted, named};
+use super::marks::Marks;
 use crate::bundle::writer::Error;
 
 /// Entries that are looked at in one capture.
@@ -62,6 +63,9 @@ const AREAS: &[(&[u8], usize, Place)] = &[
     (b"/usr", ANY_DEPTH, Place::Distribution),
 ];
 
+/// Where the attributes of every file are looked at.
+const PROGRAMS: [&[u8]; 3] = [b"/etc", b"/usr/bin", b"/usr/sbin"];
+
 /// What is looked at next.
 enum Turn {
     /// An area.
@@ -71,7 +75,7 @@ enum Turn {
 }
 
 /// What the package manager knows; written after every change it makes.
-pub(super) const DPKG: &[u8] = b"/var/lib/dpkg/status";
+pub(in crate::collect) const DPKG: &[u8] = b"/var/lib/dpkg/status";
 
 /// All of /usr gets this long: it may hold millions of files, hardly any of them of interest.
 const DISTRIBUTION_MAX: Duration = Duration::from_secs(2);
@@ -99,6 +103,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     });
     let areas = AREAS.iter().map(|(path, depth, place)| (path.to_vec(), *depth, *place)).chain(homes);
     let mut turns: VecDeque<_> = areas.map(|(path, depth, place)| (Turn::Area(path), depth, place)).collect();
+    let mut marks = Marks::new(&places.root);
     let packaged = walker.find(DPKG).ok().and_then(|status| status.attributes.changed());
     let mut distribution_until = None;
     while let Some((turn, depth, place)) = turns.pop_front() {
@@ -111,14 +116,16 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             _ => until,
         };
         let system = matches!(place, Place::System | Place::Distribution);
+        let programs = matches!(&turn, Turn::Area(path) if PROGRAMS.contains(&path.as_slice()));
         // Ordinary names of ordinary files are most of a system: for these the name is enough.
         let look = |name: &[u8], kind: Option<Type>| {
-            !system || kind != Some(Type::File) || is_dot(name) || !misleading(name).is_empty()
+            !system || programs || kind != Some(Type::File) || is_dot(name) || !misleading(name).is_empty()
         };
         let mut visit = |entry: &Entry| {
             if AREAS.iter().any(|(other, ..)| *other == entry.path) {
                 return false; // it has its own turn
             }
+            marks.look(entry);
             if place == Place::Distribution && is_packaged(&entry.attributes, packaged) {
                 return depth > 0;
             }
@@ -149,17 +156,21 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             findings.copy(&path, &mut walker, attempts)?;
         }
     }
+    marks.finish(&mut context.noted, attempts)?;
+    for noted in std::mem::take(&mut context.noted) {
+        findings.note(noted, &mut walker, attempts)?;
+    }
     context.copied.append(&mut findings.taken);
     findings.finish(walker.miss(), attempts)
 }
 
 /// The accounts with a home.
-pub(super) fn accounts(walker: &Walker) -> Vec<User> {
+pub(in crate::collect) fn accounts(walker: &Walker) -> Vec<User> {
     passwd::users(&passwd_text(walker))
 }
 
 /// Those whose home is worth a look of its own.
-pub(super) fn homes(walker: &Walker) -> Vec<User> {
+pub(in crate::collect) fn homes(walker: &Walker) -> Vec<User> {
     let mut users = accounts(walker);
     // Homes such as /bin, /usr/sbin, /run/x or /dev are areas already.
     let system: [&[u8]; 9] =
@@ -175,7 +186,7 @@ pub(super) fn homes(walker: &Walker) -> Vec<User> {
 }
 
 /// The bytes of /etc/passwd, as far as they can be had.
-pub(super) fn passwd_text(walker: &Walker) -> Vec<u8> {
+pub(in crate::collect) fn passwd_text(walker: &Walker) -> Vec<u8> {
     let text = walker.find(b"/etc/passwd").and_then(|entry| {
         regular(&entry.fd, &walker.remote)?;
         reopen(&entry.fd)
@@ -239,5 +250,5 @@ fn judge(entry: &Entry, place: Place) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[path = "hidden_test.rs"]
+#[path = "files_test.rs"]
 mod tests;

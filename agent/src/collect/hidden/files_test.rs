@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::super::testing::{self, Child, Taken};
-use super::super::{Context, deleted};
+use super::super::super::testing::{self, Child, Taken};
+use super::super::super::{Context, deleted};
 use crate::bundle::{Bag, Outcome};
 use crate::capture::job::Job;
 use crate::collect;
@@ -211,6 +211,8 @@ fn below_usr_only_what_no_package_can_have_brought_is_found() {
         gid: 0,
         size: 1,
         mount: None,
+        immutable: false,
+        append_only: false,
         times: [None, None, Some((changed, 5)), None],
     };
     for (uid, changed, packaged, expected) in [

@@ -1,5 +1,5 @@
-//! Processes that one view shows and another does not: the list in /proc, the kernel's own list, what the kernel answers for
-//! each number, and what is mounted over a process's directory.
+//! Processes that one view shows and another does not: the list in /proc, the kernel's own list, those in control groups, what
+//! the kernel answers for each number, and what is mounted over a process's directory.
 //!
 //! The lists are read by turns, the kernel's first and last: who is in two of them under the same start time was there when
 //! the one between was read. Two disagreements are needed, so that nobody is accused because the kernel just moved it.
@@ -15,12 +15,15 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpgid};
 use serde::Serialize;
 
-use super::Context;
-use super::attempts::{Attempts, Found, Miss, read_bounded};
+use super::super::Context;
+use super::super::attempts::{Attempts, Found, Miss, read_bounded};
+use super::finding::View;
+use super::views::missing;
+use super::{groups, mounts};
 use crate::bundle::Name;
 use crate::bundle::writer::Error;
 use crate::kernel::{List, Tasks};
-use crate::proc::{Stat, Status, mounts};
+use crate::proc::{Stat, Status, mounts as mounts_of};
 use crate::text::Bytes;
 use crate::thaw::boot_time;
 use crate::trigger::Profile;
@@ -41,6 +44,8 @@ struct Views {
     listed: usize,
     /// Processes that the kernel's own list has, if that could be read.
     in_kernel: Option<usize>,
+    /// Processes that are in a control group, if that was asked.
+    in_groups: Option<usize>,
     /// Numbers from 1 up to here were asked for.
     asked_up_to: u32,
     /// Of these, the ones for which the kernel knows a process or thread.
@@ -56,18 +61,45 @@ struct Finding {
     /// What the kernel said of it besides.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<Bytes>,
+    /// What each of the two views says.
+    views: [View; 2],
 }
 
 const UNLISTED: &str = "the kernel knows it, and the list of processes does not have it";
 const IN_KERNEL: &str = "the kernel's own list has it, and the list of processes does not";
 const NOT_IN_KERNEL: &str = "the list of processes has it, and the kernel's own list does not";
+const IN_GROUP: &str = "it is in a control group, and the list of processes does not have it";
 const UNREADABLE: &str = "the kernel knows it, and its directory in /proc cannot be read";
 const OTHER: &str = "its directory in /proc shows another process";
 const MOUNTED: &str = "something is mounted over its directory in /proc";
 
-pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
+/// What the views say that lead to a reason: the one that has it not, and the one that has.
+fn evidence(reason: &str) -> [(&'static str, &'static str); 2] {
+    let list = "list of /proc";
+    match reason {
+        IN_KERNEL => [(list, "not there, in two looks"), ("the kernel's own list", "there, in three looks")],
+        NOT_IN_KERNEL => {
+            [("the kernel's own list", "not there, in three looks"), (list, "there, in two looks")]
+        }
+        IN_GROUP => [(list, "not there, in three looks"), ("control groups", "there, in two looks")],
+        UNLISTED => {
+            [(list, "not there, in three looks"), ("the kernel, asked for this number", "there, twice")]
+        }
+        UNREADABLE => {
+            [("its directory in /proc", "cannot be read"), ("the kernel, asked for this number", "there")]
+        }
+        OTHER => [("its directory in /proc", "is another's"), ("the kernel, asked for this number", "there")],
+        _ => [
+            ("its directory in /proc", "is covered by a mount"),
+            ("a procfs of our own", "does not have it either"),
+        ],
+    }
+}
+
+pub(in crate::collect) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Result<(), Error> {
     let proc = &context.job.places.proc;
     let profile = context.plan.profile;
+    let mut found = Vec::new();
     attempts.take(
         "processes that are not shown everywhere",
         &Name::data(&["hidden", "processes.json"]),
@@ -83,12 +115,24 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
                 (Profile::Volatile, Err(_)) => newest,
                 (Profile::Triage | Profile::Volatile, Ok(_)) => 0,
             };
-            let (views, whole) = views(proc, &lists, top, room.deadline.min(Instant::now() + PATIENCE))?;
+            let deadline = room.deadline.min(Instant::now() + PATIENCE);
+            let groups = profile != Profile::Volatile;
+            let (views, whole) = views(proc, &lists, (top, groups), deadline)?;
+            found.extend(views.findings.iter().map(noted));
             let lack = (!whole).then(|| Miss::partial("there was no time to ask for every number"));
             Ok(Found::json(&views)?.lacking(lack))
         },
     )?;
+    context.noted.append(&mut found);
     Ok(())
+}
+
+/// For the list of all findings.
+fn noted(finding: &Finding) -> super::Finding {
+    let all = super::Finding::new(format!("/proc/{}", finding.pid).as_bytes(), finding.reason);
+    let name = finding.name.iter().cloned();
+    let all = name.fold(all, |all, name| all.view("name", name));
+    finding.views.iter().cloned().fold(all, super::Finding::with)
 }
 
 /// The lists, as they were read by turns: kernel, /proc, kernel, /proc, kernel.
@@ -139,8 +183,13 @@ impl Lists {
     }
 }
 
-/// Compares the views, asking for the numbers up to `top`; whether all could be asked for.
-fn views(proc: &Path, lists: &Lists, top: u32, deadline: Instant) -> Result<(Views, bool), Miss> {
+/// Compares the views, asking for the numbers up to `top`, and for the control groups; whether all could be asked for.
+fn views(
+    proc: &Path,
+    lists: &Lists,
+    (top, groups): (u32, bool),
+    deadline: Instant,
+) -> Result<(Views, bool), Miss> {
     let mut views = Views {
         listed: lists.before.len(),
         in_kernel: lists.kernel.as_ref().ok().map(|[first, ..]| first.len()),
@@ -153,6 +202,14 @@ fn views(proc: &Path, lists: &Lists, top: u32, deadline: Instant) -> Result<(Vie
         let stat = read(&proc.join(pid.to_string()).join("stat")).and_then(|text| Stat::parse(&text).ok());
         if let Some(stat) = stat.filter(|stat| stat.start < lists.begun) {
             views.add(pid, NOT_IN_KERNEL, Some(stat.comm));
+        }
+    }
+    if groups && let Some(first) = groups::processes(proc, deadline) {
+        let between = list(proc)?;
+        let second = groups::processes(proc, deadline).unwrap_or_default();
+        views.in_groups = Some(first.len());
+        for pid in missing(&[&first, &second], &[&lists.before, &lists.after, &between, &list(proc)?]) {
+            views.add(pid, IN_GROUP, None);
         }
     }
     let (known, asked) = ask(top, deadline);
@@ -199,9 +256,16 @@ impl Views {
     }
 
     fn add(&mut self, pid: u32, reason: &'static str, name: Option<Bytes>) {
-        if self.findings.len() < FINDINGS_MAX {
-            self.findings.push(Finding { pid, reason, name });
+        if self.findings.len() >= FINDINGS_MAX {
+            return;
         }
+        let mut views = evidence(reason).map(|(source, says)| View::new(source, says));
+        if reason == MOUNTED
+            && let ([_, beneath], Some(says)) = (&mut views, mounts::beneath(pid))
+        {
+            *beneath = View::new("a procfs of our own", says);
+        }
+        self.findings.push(Finding { pid, reason, name, views });
     }
 }
 
@@ -243,7 +307,7 @@ fn mounted(proc: &Path, mountinfo: &[u8]) -> BTreeSet<u32> {
         let first = rest.split(|&byte| byte == b'/').next()?;
         std::str::from_utf8(first).ok()?.parse().ok()
     };
-    mounts(mountinfo).iter().filter_map(|mount| inside(mount.point.as_slice())).collect()
+    mounts_of(mountinfo).iter().filter_map(|mount| inside(mount.point.as_slice())).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is in /proc, the kernel's")]
