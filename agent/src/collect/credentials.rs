@@ -54,7 +54,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     let rows: Vec<Row> = found
         .iter()
         .take(FILES_MAX)
-        .map(|(path, (artifact, file))| row(path, *artifact, file, &walker))
+        .map(|(path, (artifact, file))| row(path, artifact, file, &walker))
         .collect();
     attempts.take("table of credentials", &Name::data(&["credentials.jsonl"]), |_| {
         lacks.extend(walker.lacks.iter().cloned());
@@ -79,7 +79,9 @@ fn look(walker: &mut Walker) -> (Files, Vec<String>) {
         let mut matching = Matching::new(walker, &people);
         for source in library.get(name).map(|one| one.sources.as_slice()).unwrap_or_default() {
             if let Source::Paths(patterns) | Source::Files(patterns) = source {
-                patterns.iter().for_each(|pattern| matching.look(pattern));
+                for pattern in patterns {
+                    matching.look(pattern);
+                }
             }
         }
         let Matching { found, refused, .. } = matching;

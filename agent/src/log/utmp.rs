@@ -158,9 +158,15 @@ pub(crate) fn stays(records: impl Iterator<Item = Record>) -> Vec<Stay> {
                     continue;
                 }
             }
-            What::Boot => open.drain().for_each(|(_, index)| end(index, Ended::Boot)),
+            What::Boot => {
+                for (_, index) in open.drain() {
+                    end(index, Ended::Boot);
+                }
+            }
             What::RunLevel if record.user == b"shutdown" => {
-                open.drain().for_each(|(_, index)| end(index, Ended::Shutdown));
+                for (_, index) in open.drain() {
+                    end(index, Ended::Shutdown);
+                }
             }
             What::Login => {
                 if let Some(index) = open.insert(record.line.clone(), own) {

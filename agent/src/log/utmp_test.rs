@@ -30,7 +30,7 @@ fn a_login_is_told_with_its_end() {
     ]
     .concat();
     let stays = stays(records(&bytes));
-    let told: Vec<(What, &[u8], Option<(i64, Ended)>)> =
+    let told: Vec<_> =
         stays.iter().map(|stay| (stay.record.what, stay.record.user.as_slice(), stay.until)).collect();
     let seconds = |seconds: i64| seconds * 1_000_000 + 7;
     assert_eq!(

@@ -94,7 +94,7 @@ pub(super) fn run(
     if logs.is_empty() {
         return Ok(Vec::new());
     }
-    logs.sort_by(|one, two| two.modified.cmp(&one.modified));
+    logs.sort_by_key(|log| std::cmp::Reverse(log.modified));
     if logs.len() > FILES_MAX {
         all.over = true;
         all.lacks.push(format!("{} older files were not read", logs.len() - FILES_MAX));

@@ -82,7 +82,7 @@ pub(super) fn run(walker: &Walker, attempts: &mut Attempts<'_>) -> Result<Vec<Si
     if !any && lacks.is_empty() {
         return Ok(signs);
     }
-    rows.sort_by(|one: &Row, two| one.time.cmp(&two.time));
+    rows.sort_by_key(|row: &Row| row.time);
     if rows.len() > ROWS_MAX {
         let left = rows.len() - ROWS_MAX;
         lacks.push(format!("the {left} oldest lines were too many"));

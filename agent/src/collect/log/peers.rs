@@ -47,7 +47,7 @@ pub(super) fn run(
     let mut logs = Vec::new();
     list(b"/var/log", walker, &mut logs);
     logs.retain(|log| is_access_log(&log.path));
-    logs.sort_by(|one, two| two.modified.cmp(&one.modified));
+    logs.sort_by_key(|log| std::cmp::Reverse(log.modified));
     if logs.is_empty() {
         return Ok(());
     }

@@ -56,8 +56,8 @@ pub(super) fn field(stored: &[u8], whole: bool, flags: u8) -> Option<Field> {
             let whole = read.is_ok() && bytes.len() <= NAME_MAX + VALUE_MAX;
             plain(&bytes, whole)
         }
-        XZ => packed("xz"),
-        LZ4 => packed("lz4"),
+        XZ => Some(packed("xz")),
+        LZ4 => Some(packed("lz4")),
         _ => None,
     }
 }
@@ -74,6 +74,6 @@ fn plain(bytes: &[u8], whole: bool) -> Option<Field> {
 }
 
 /// Its name is packed, too.
-fn packed(by: &'static str) -> Option<Field> {
-    Some(Field { name: Bytes::default(), value: Value::Packed(by) })
+fn packed(by: &'static str) -> Field {
+    Field { name: Bytes::default(), value: Value::Packed(by) }
 }

@@ -24,7 +24,7 @@ fn pages(bytes: &[u8]) -> Pages<'_> {
         room[..count].copy_from_slice(&rest[..count]);
         Ok(count)
     });
-    Pages::new(read, bytes.len() as u64)
+    Pages::new(read, u64::try_from(bytes.len()).unwrap())
 }
 
 fn journal(bytes: &[u8]) -> Result<Journal<'_>, Malformed> {

@@ -16,12 +16,12 @@ pub(crate) type ReadAt<'a> = Box<dyn Fn(&mut [u8], u64) -> io::Result<usize> + '
 pub(crate) struct Pages<'a> {
     read: ReadAt<'a>,
     size: u64,
-    pages: HashMap<u64, Vec<u8>>,
+    known: HashMap<u64, Vec<u8>>,
 }
 
 impl<'a> Pages<'a> {
     pub(crate) fn new(read: ReadAt<'a>, size: u64) -> Self {
-        Self { read, size, pages: HashMap::new() }
+        Self { read, size, known: HashMap::new() }
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -58,10 +58,10 @@ impl<'a> Pages<'a> {
     }
 
     fn page(&mut self, number: u64) -> Result<&[u8], Malformed> {
-        if self.pages.len() >= PAGES_MAX && !self.pages.contains_key(&number) {
-            self.pages.clear();
+        if self.known.len() >= PAGES_MAX && !self.known.contains_key(&number) {
+            self.known.clear();
         }
-        match self.pages.entry(number) {
+        match self.known.entry(number) {
             std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
             std::collections::hash_map::Entry::Vacant(new) => {
                 let start = number.saturating_mul(u64::try_from(PAGE).unwrap_or(u64::MAX));
