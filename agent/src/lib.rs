@@ -21,6 +21,7 @@ pub mod history;
 pub mod trigger;
 pub mod definitions;
 mod accounts;
+mod containers;
 mod packages;
 mod log;
 mod persistence;

@@ -7,6 +7,8 @@ pub mod bench;
 pub mod bpf_stats;
 pub mod container;
 pub mod core;
+pub mod coverage;
+pub mod debian;
 pub mod deeds;
 pub mod churn;
 pub mod digest;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::agent::Agent;
 use e2e::judges::Bag;
 use e2e::persistence::{TRICKS, below, plant, row};
-use e2e::{story, world};
+use e2e::{debian, story, world};
 use serde_json::Value;
 
 const LOG: &str = "/tmp/afterimage.log";
@@ -77,7 +77,7 @@ fn thirty_ways_back_are_in_the_table() {
 fn a_clean_debian_has_nothing_suspicious_until_somebody_comes() {
     world::inside("a_clean_debian_has_nothing_suspicious_until_somebody_comes", || {
         let root = Path::new(DEBIAN);
-        lay_out(root)?;
+        debian::lay_out(root)?;
         fs::create_dir_all("/etc/afterimage")?;
         fs::write("/etc/afterimage/afterimage.toml", SETTINGS)?;
         let agent = Agent::start(&story::program(), Path::new(LOG))?;
@@ -190,15 +190,4 @@ fn what_runs_is_held_against_its_package() {
         }
         agent.stop()
     });
-}
-
-/// A Debian as mmdebstrap makes it.
-fn lay_out(root: &Path) -> Result<()> {
-    fs::create_dir_all(root)?;
-    let status = Command::new("tar")
-        .args(["--numeric-owner", "--exclude=./dev/*", "-xpf", world::DEBIAN, "-C"])
-        .arg(root)
-        .status()?;
-    ensure!(status.success(), "tar cannot unpack {}: `cargo xtask setup` makes it", world::DEBIAN);
-    Ok(())
 }

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use super::Context;
 use super::attempts::{Attempts, Found, Miss, read_bounded};
@@ -11,42 +12,13 @@ use crate::bundle::Name;
 use crate::bundle::writer::Error;
 use crate::plan::Step;
 
-/// A text of /proc.
-struct Text {
-    /// Below /proc.
-    path: &'static str,
-    /// In the bag.
-    name: &'static str,
-    /// Whether it is about the whole machine, whatever namespace one is in.
-    machine: bool,
-    /// Whether a reader of memory needs it.
-    symbols: bool,
-}
+mod devices;
+mod programs;
+mod sysctl;
+mod texts;
 
-const fn text(path: &'static str, name: &'static str) -> Text {
-    Text { path, name, machine: false, symbols: false }
-}
-
-const fn machine(path: &'static str) -> Text {
-    Text { machine: true, ..text(path, path) }
-}
-
-const TEXTS: &[Text] = &[
-    text("version", "version"),
-    text("cmdline", "cmdline"),
-    text("sys/kernel/tainted", "tainted"),
-    text("sys/kernel/random/boot_id", "boot_id"),
-    text("uptime", "uptime"),
-    text("self/mountinfo", "mountinfo"),
-    text("cpuinfo", "cpuinfo"),
-    text("meminfo", "meminfo"),
-    text("filesystems", "filesystems"),
-    machine("modules"),
-    machine("partitions"),
-    machine("swaps"),
-    Text { symbols: true, ..machine("iomem") },
-    Text { symbols: true, ..machine("kallsyms") },
-];
+use devices::CLASSES;
+use texts::TEXTS;
 
 /// `kallsyms` of a kernel with many modules has some 20 MiB.
 const TEXT_MAX: u64 = 64 << 20;
@@ -66,11 +38,12 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         }
         Ok(())
     };
-    attempts.expect(TEXTS.len() + 2);
+    attempts.expect(TEXTS.len() + CLASSES.len() + 4);
     for text in TEXTS {
         let folder: &[&str] = if text.symbols { &["kernel", "symbols"] } else { &["kernel"] };
         attempts.take(text.name, &Name::data(&[folder, &[text.name]].concat()), |_| {
             allowed(text.machine)?;
+            // One that begins with `/` stands for itself.
             let path = context.job.places.proc.join(text.path);
             let file = File::open(path).map_err(|error| Miss::at("open", &error).of_the_living())?;
             let (bytes, all) = read_bounded(file, TEXT_MAX).map_err(|error| Miss::at("read", &error))?;
@@ -78,6 +51,20 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
                 .lacking((!all).then(|| Miss::partial(format!("the first {TEXT_MAX} bytes")))))
         })?;
     }
+    attempts.take("sysctl", &Name::data(&["kernel", "sysctl"]), |room| {
+        sysctl::values(&context.job.places.proc, room.deadline)
+    })?;
+    for class in CLASSES {
+        let file = format!("{}.jsonl", class.name);
+        attempts.take(file.as_str(), &Name::data(&["kernel", &file]), |room| {
+            allowed(true)?;
+            devices::things(Path::new("/sys"), class, room.deadline)
+        })?;
+    }
+    attempts.take("bpf-programs.jsonl", &Name::data(&["kernel", "bpf-programs.jsonl"]), |room| {
+        allowed(true)?;
+        programs::all(room.deadline)
+    })?;
     attempts.take("log", &Name::data(&["kernel", "kmsg"]), |_| {
         allowed(true)?;
         kernel_log()
@@ -121,7 +108,7 @@ mod tests {
     #[test]
     fn in_a_namespace_of_its_own_the_machine_is_refused_in_words() {
         let taken = testing::take(&testing::job(), &testing::tree(&[]), &[], &[Step::Kernel]);
-        for subject in ["modules", "kallsyms", "log", "partitions", "whole memory (kcore)"] {
+        for subject in ["modules", "kallsyms", "log", "partitions", "pci.jsonl", "whole memory (kcore)"] {
             let (outcome, detail) = taken.outcome(subject);
             assert_eq!(outcome, Outcome::Refused);
             assert!(detail.contains("namespace"), "{detail}");

@@ -18,6 +18,7 @@ mod around;
 mod attempts;
 mod backing;
 mod code;
+mod containers;
 mod content;
 mod core;
 mod credentials;
@@ -175,6 +176,7 @@ const ORDER: &[Collection] = &[
     Collection { name: "stash", step: Step::Stash, run: stash::run },
     Collection { name: "memory", step: Step::Memory, run: memory::run },
     Collection { name: "code", step: Step::Code, run: code::run },
+    Collection { name: "containers", step: Step::Container, run: containers::run },
     Collection { name: "persistence", step: Step::Persistence, run: persistence::run },
     Collection { name: "packages", step: Step::Persistence, run: packages::run },
     Collection { name: "accounts", step: Step::Persistence, run: accounts::run },

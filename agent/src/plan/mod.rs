@@ -74,6 +74,8 @@ pub enum Step {
     Memory,
     /// The files behind executable memory, and where memory is not what they are.
     Code,
+    /// What the runtimes know of containers, and what these have written, before a runtime removes it.
+    Container,
     /// All places from which programs start again, and what the package managers know of these files. Before the hidden
     /// files: what is suspicious here is copied there.
     Persistence,
@@ -91,7 +93,7 @@ pub enum Step {
 }
 
 /// All steps, in order.
-pub const STEPS: [Step; 14] = [
+pub const STEPS: [Step; 15] = [
     Step::History,
     Step::Tree,
     Step::Network,
@@ -100,6 +102,7 @@ pub const STEPS: [Step; 14] = [
     Step::Stash,
     Step::Memory,
     Step::Code,
+    Step::Container,
     Step::Persistence,
     Step::Hidden,
     Step::Files,

@@ -106,7 +106,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
 }
 
 /// Undoes `\ooo`; a backslash without three octal digits stays what it is.
-fn unescape(field: &[u8]) -> Bytes {
+pub(crate) fn unescape(field: &[u8]) -> Bytes {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, after)) = rest.split_first() {

@@ -12,6 +12,7 @@ mod mixed;
 mod ratio;
 mod record;
 mod sweep;
+mod triage;
 mod trigger;
 mod watcher;
 
@@ -32,13 +33,14 @@ struct Part {
 const CHURN: &str = "churn";
 
 /// The parts of `cargo xtask bench GROUP`, by group.
-const GROUPS: [(&str, &[Part]); 7] = [
+const GROUPS: [(&str, &[Part]); 8] = [
     (CHURN, &churn::PARTS),
     ("door", &[Part { name: "door", measure: door::measure }]),
     ("history", &[Part { name: "mixed", measure: mixed::measure }]),
     ("memory", &memory::PARTS),
     ("record", &record::PARTS),
     ("sweep", &[Part { name: "sweep", measure: sweep::measure }]),
+    ("triage", &[Part { name: "triage", measure: triage::measure }]),
     ("trigger", &[Part { name: "trigger", measure: trigger::measure }]),
 ];
 

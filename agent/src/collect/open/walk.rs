@@ -99,6 +99,17 @@ impl Walker {
         Ok(at)
     }
 
+    /// The same; what stands there may itself be a link, which is then what is found.
+    pub(in crate::collect) fn find_any(&self, path: &[u8]) -> Result<Entry, Miss> {
+        let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+        parts.fold(self.top(), |at, component| self.child(&at?, component))
+    }
+
+    /// Whether a bound of entries or time ended the walk.
+    pub(in crate::collect) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// The root itself, whose path is empty.
     pub(super) fn top(&self) -> Result<Entry, Miss> {
         let fd = top(&self.root).map_err(|errno| Miss::at("open the root", &errno.into()))?;

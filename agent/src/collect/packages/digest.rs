@@ -16,12 +16,12 @@ use crate::text;
 
 /// What a file's content is.
 #[derive(Debug)]
-pub(super) struct Hashed {
-    pub(super) sha256: String,
-    pub(super) matches: Option<bool>,
+pub(in crate::collect) struct Hashed {
+    pub(in crate::collect) sha256: String,
+    pub(in crate::collect) matches: Option<bool>,
 }
 
-pub(super) fn digest(path: &OwnedFd, sum: Option<Sum>, until: Instant) -> Result<Hashed, Miss> {
+pub(in crate::collect) fn digest(path: &OwnedFd, sum: Option<Sum>, until: Instant) -> Result<Hashed, Miss> {
     let mut file = reopen(path)?;
     let (mut sha256, mut md5, mut sha1) = (Sha256::new(), Md5::new(), Sha1::new());
     let mut buffer = vec![0; 256 << 10];

@@ -1,7 +1,7 @@
 //! What is installed, and whether the files of running executables and of persistence are still what their packages
 //! brought.
 
-mod digest;
+pub(super) mod digest;
 mod known;
 mod running;
 
