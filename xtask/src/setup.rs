@@ -53,6 +53,10 @@ const NEEDS: &[Need] = &[
     need(For::World, "nodejs", || Path::new("/usr/bin/node").exists()),
     need(For::World, "mmdebstrap", || find("mmdebstrap").is_some()),
     need(For::World, "age", || Path::new("/usr/bin/age").exists()),
+    need(For::Judges, "systemd", || find("journalctl").is_some()),
+    need(For::World, "systemd-journal-remote", || {
+        Path::new("/usr/lib/systemd/systemd-journal-remote").exists()
+    }),
     need(For::Judges, "zstd", || Path::new("/usr/bin/zstd").exists()),
     need(For::Judges, "gdb", || Path::new("/usr/bin/gdb").exists()),
     need(For::Judges, "openssh-client", || Path::new("/usr/bin/ssh-keygen").exists()),

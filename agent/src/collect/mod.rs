@@ -13,6 +13,7 @@ use crate::kernel::Tasks;
 use crate::plan::{Plan, Step};
 use crate::system::process as system;
 
+mod accounts;
 mod around;
 mod attempts;
 mod backing;
@@ -20,6 +21,7 @@ mod code;
 mod containers;
 mod content;
 mod core;
+mod credentials;
 mod deleted;
 mod descriptors;
 mod exe;
@@ -29,6 +31,7 @@ mod first;
 mod freeze;
 mod hidden;
 mod history;
+mod identity;
 mod image;
 mod kernel;
 mod log;
@@ -176,9 +179,13 @@ const ORDER: &[Collection] = &[
     Collection { name: "containers", step: Step::Container, run: containers::run },
     Collection { name: "persistence", step: Step::Persistence, run: persistence::run },
     Collection { name: "packages", step: Step::Persistence, run: packages::run },
+    Collection { name: "accounts", step: Step::Persistence, run: accounts::run },
+    Collection { name: "credentials", step: Step::Persistence, run: credentials::run },
+    Collection { name: "identity", step: Step::Persistence, run: identity::run },
     Collection { name: "timeline", step: Step::Hidden, run: timeline::run },
     Collection { name: "hidden", step: Step::Hidden, run: hidden::run },
     Collection { name: "files", step: Step::Files, run: files::run },
+    Collection { name: "tables of logs", step: Step::Log, run: log::tables },
     Collection { name: "log", step: Step::Log, run: log::run },
     Collection { name: "kernel", step: Step::Kernel, run: kernel::run },
     Collection { name: "ram", step: Step::Ram, run: ram::run },

@@ -9,7 +9,7 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
 }
 
 /// The same; a line that ends with a backslash goes on in the next one.
-pub(super) fn joined(text: &[u8]) -> Vec<(u32, Vec<u8>)> {
+pub(crate) fn joined(text: &[u8]) -> Vec<(u32, Vec<u8>)> {
     let mut all: Vec<(u32, Vec<u8>)> = Vec::new();
     let mut open = false;
     for (number, line) in numbered(text) {
