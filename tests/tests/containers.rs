@@ -56,7 +56,7 @@ fn containers_of_each_runtime_are_in_one_table_and_what_they_changed_with_them()
         let rows = lines(&bag, "data/containers.jsonl")?;
         table(&rows)?;
         changes(&lines(&bag, &format!("data/container/{}/changes.jsonl", id('d')))?)?;
-        let log = format!("data/files/var/lib/docker/containers/{0}/{0}-json.log", id('d'));
+        let log = format!("data/log/var/lib/docker/containers/{0}/{0}-json.log", id('d'));
         ensure!(fs::read_to_string(bag.file(&log))? == "{\"log\":\"hello\"}\n", "its log");
         ensure!(
             bag.file(&format!("data/files/var/lib/docker/containers/{}/config.v2.json", id('d'))).exists()

@@ -3,7 +3,6 @@
 
 mod gather;
 mod layer;
-mod log;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -156,8 +155,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     // Those that the trigger means first, then those that run.
     let mut rows: Vec<&Row> = table.rows.values().collect();
     rows.sort_by_key(|row| (!row.in_scope, row.living.is_empty()));
-    changes(&rows, &mut walker, attempts)?;
-    log::run(&rows, &walker, &mut context.copied, attempts)
+    changes(&rows, &mut walker, attempts)
 }
 
 /// Those in which somebody lives, and what is mounted as their root.
