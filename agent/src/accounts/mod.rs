@@ -117,6 +117,11 @@ pub(crate) fn accounts(passwd: &[u8], shadow: Option<&[u8]>, groups: &[Group]) -
     all
 }
 
+/// What passwd alone says; broken lines are left out.
+pub(crate) fn passwd(text: &[u8]) -> impl Iterator<Item = Account> {
+    rows(text).filter_map(|(number, line)| Some(account(number, line)?.0))
+}
+
 fn account(line: usize, text: &[u8]) -> Option<(Account, &[u8])> {
     let fields: Vec<&[u8]> = text.split(|&byte| byte == b':').collect();
     let [name, password, uid, gid, comment, home, shell] = fields.as_slice() else { return None };

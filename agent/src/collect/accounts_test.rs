@@ -2,7 +2,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::super::testing::{self, Taken};
+use super::super::testing::{self, Taken, host};
 use crate::bundle::Outcome;
 use crate::plan::Step;
 
@@ -10,16 +10,6 @@ fn take(root: &Path) -> Taken {
     let mut job = testing::job();
     job.places.root = root.to_owned();
     testing::take(&job, &testing::tree(&[]), &[], &[Step::Persistence])
-}
-
-fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (path, content) in files {
-        let path = folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
-    folder
 }
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAwZocVjj3hu0JXKemVnVOAx9nvNX8+XOI/Ve0+HIiRT";

@@ -2,17 +2,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::*;
-use crate::collect::testing;
+use crate::collect::testing::{self, lay};
 use crate::history::tree::{Bounds, Tree};
 use crate::plan::Step;
-
-fn lay(root: &Path, files: &[(&str, &str)]) {
-    for (path, text) in files {
-        let path = root.join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-}
 
 fn take(root: &Path, artifacts: &[&str]) -> testing::Taken {
     let mut job = testing::job();

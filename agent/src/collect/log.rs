@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Context;
 use super::attempts::{Attempts, Found, Miss, Room};
 use super::file::{regular, reopen};
-use super::hidden::homes;
+use super::passwd::homes;
 use super::walk::Walker;
 use crate::bundle::writer::Error;
 use crate::bundle::{Name, Outcome};

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::super::testing::{self, Taken};
+use super::super::testing::{self, Taken, host};
 use crate::bundle::Outcome;
 use crate::plan::Step;
 
@@ -10,16 +10,6 @@ fn take(root: &Path, file_bytes: u64, bytes: u64) -> Taken {
     job.limits.file_bytes = file_bytes;
     job.limits.bytes = bytes;
     testing::take(&job, &testing::tree(&[]), &[], &[Step::Log])
-}
-
-fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (path, content) in files {
-        let path = folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
-    folder
 }
 
 #[test]

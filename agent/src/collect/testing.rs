@@ -46,6 +46,22 @@ pub(crate) fn job() -> Job {
     }
 }
 
+/// Lays out files below `root`, by path and content.
+pub(crate) fn lay(root: &Path, files: &[(&str, &str)]) {
+    for (path, text) in files {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+/// A root of its own with these files.
+pub(crate) fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    lay(folder.path(), files);
+    folder
+}
+
 /// What came of a run: the members of the bag, and the attempts.
 pub(crate) struct Taken {
     pub(crate) members: BTreeMap<String, Vec<u8>>,

@@ -4,7 +4,7 @@ use super::Table;
 use crate::bundle::Outcome;
 use crate::collect::attempts::Miss;
 use crate::collect::file::text;
-use crate::collect::hidden::homes;
+use crate::collect::passwd::homes;
 use crate::collect::walk::Walker;
 use crate::containers::{Container, docker, lxc, nspawn, oci, storage};
 use crate::text::escape;

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use nix::dir::Type;
 
-use super::super::attempts::{Attempts, read_bounded};
-use super::super::file::{regular, reopen};
+use super::super::attempts::Attempts;
 use super::super::findings::{FINDINGS_MAX, Findings};
 use super::super::names::{is_dot, is_usual, misleading, split};
 use super::super::open::{ANY_DEPTH, Later};
-use super::super::passwd::{self, User};
+use super::super::passwd::homes;
 use super::super::system::Attributes;
 use super::super::walk::{Entry, Walker};
 use super::super::{Context, deleted, named};
@@ -20,11 +19,6 @@ use crate::bundle::writer::Error;
 
 /// Entries that are looked at in one capture.
 const ENTRIES_MAX: usize = 2_000_000;
-
-const PASSWD_MAX: u64 = 16 << 20;
-
-/// Homes that are looked at.
-const HOMES_MAX: usize = 1_000;
 
 /// What is odd depends on where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,36 +156,6 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     }
     context.copied.append(&mut findings.taken);
     findings.finish(walker.miss(), attempts)
-}
-
-/// The accounts with a home.
-pub(in crate::collect) fn accounts(walker: &Walker) -> Vec<User> {
-    passwd::users(&passwd_text(walker))
-}
-
-/// Those whose home is worth a look of its own.
-pub(in crate::collect) fn homes(walker: &Walker) -> Vec<User> {
-    let mut users = accounts(walker);
-    // Homes such as /bin, /usr/sbin, /run/x or /dev are areas already.
-    let system: [&[u8]; 9] =
-        [b"bin", b"sbin", b"usr", b"dev", b"run", b"etc", b"proc", b"sys", b"nonexistent"];
-    users.retain(|user| {
-        let first = user.home.split(|&byte| byte == b'/').find(|part| !part.is_empty());
-        !first.is_some_and(|first| system.contains(&first))
-    });
-    users.sort_by(|one, two| one.home.cmp(&two.home));
-    users.dedup_by(|one, two| one.home == two.home);
-    users.truncate(HOMES_MAX);
-    users
-}
-
-/// The bytes of /etc/passwd, as far as they can be had.
-pub(in crate::collect) fn passwd_text(walker: &Walker) -> Vec<u8> {
-    let text = walker.find(b"/etc/passwd").and_then(|entry| {
-        regular(&entry.fd, &walker.remote)?;
-        reopen(&entry.fd)
-    });
-    text.ok().and_then(|file| read_bounded(file, PASSWD_MAX).ok()).unwrap_or_default().0
 }
 
 /// Whether it may have come with a package: it is root's, and nothing changed it after the package manager's last

@@ -22,7 +22,7 @@ mod sockets;
 mod times;
 mod views;
 
-pub(super) use files::{DPKG, accounts, homes, passwd_text};
+pub(super) use files::DPKG;
 pub(super) use finding::{Finding, View};
 pub(super) use processes::run as processes;
 

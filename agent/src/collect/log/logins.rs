@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::cut::Sign;
+use crate::accounts;
 use crate::bundle::Name;
 use crate::bundle::writer::Error;
 use crate::collect::attempts::{Attempts, Found, Miss};
 use crate::collect::file::{regular, reopen};
-use crate::collect::hidden::passwd_text;
 use crate::collect::packages::lines;
+use crate::collect::passwd;
 use crate::collect::sparse::extents;
 use crate::collect::walk::Walker;
 use crate::log::utmp::{Ended, LAST, RECORD, Stay, What, last, records, stays};
@@ -195,7 +196,7 @@ fn lastlog(walker: &Walker, rows: &mut Vec<Row>) -> Result<(), Miss> {
     let size = regular(&entry.fd, &walker.remote)?.size;
     let file = reopen(&entry.fd)?;
     let length = u64::try_from(LAST).unwrap_or(1);
-    let names = names(&passwd_text(walker));
+    let names = names(&passwd::text(walker));
     let (mut looked, mut next) = (0, 0);
     for extent in extents(&file, size) {
         let end = extent.offset.saturating_add(extent.length).min(size);
@@ -234,12 +235,8 @@ fn lastlog(walker: &Walker, rows: &mut Vec<Row>) -> Result<(), Miss> {
 /// Names of the uids, of several the first.
 fn names(passwd: &[u8]) -> BTreeMap<u64, Bytes> {
     let mut names = BTreeMap::new();
-    for line in passwd.split(|&byte| byte == b'\n') {
-        let mut fields = line.split(|&byte| byte == b':');
-        let (Some(name), Some(uid)) = (fields.next(), fields.nth(1)) else { continue };
-        if let Some(uid) = str::from_utf8(uid).ok().and_then(|uid| uid.parse().ok()) {
-            names.entry(uid).or_insert_with(|| Bytes::from(name));
-        }
+    for account in accounts::passwd(passwd) {
+        names.entry(u64::from(account.uid)).or_insert(account.name);
     }
     names
 }

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use super::Context;
 use super::attempts::{Attempts, Found};
-use super::hidden::{accounts, homes};
 use super::names::split;
 use super::packages::{Inventory, Judged, know, lines, running};
+use super::passwd::{homes, users};
 use super::system::Attributes;
 use super::walk::Walker;
 use crate::bundle::Name;
@@ -96,7 +96,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
         inventory.judge(path, &walker);
     }
     let users: BTreeMap<Vec<u8>, u32> =
-        accounts(&walker).into_iter().map(|user| (user.name, user.uid)).collect();
+        users(&walker).into_iter().map(|user| (user.name, user.uid)).collect();
     let units = judge::units(&files);
     let mut rows = Vec::new();
     let mut suspicious = Vec::new();

@@ -10,9 +10,10 @@ use nix::fcntl::readlinkat;
 
 use super::Context;
 use super::attempts::{Attempts, Found, Miss};
-use super::hidden::{DPKG, passwd_text};
+use super::hidden::DPKG;
 use super::names::split;
 use super::open::ANY_DEPTH;
+use super::passwd;
 use super::walk::{Entry, Walker};
 use crate::bundle::writer::Error;
 use crate::bundle::{Name, Outcome};
@@ -116,7 +117,7 @@ fn changes(context: &Context<'_>, walker: &Walker, time: Duration) -> Changes {
     let scene = Scene { trigger: job.accepted.as_second(), packaged };
     let own = job.places.history.as_deref().and_then(std::path::Path::parent);
     let own = own.map(|folder| [folder.as_os_str().as_bytes(), b"/"].concat()).unwrap_or_default();
-    Changes::new(deeds, scene, Accounts::parse(&passwd_text(walker)), since.as_second(), own)
+    Changes::new(deeds, scene, Accounts::parse(&passwd::text(walker)), since.as_second(), own)
 }
 
 fn walk(walker: &mut Walker, body: &mut Body, changes: &mut Changes) {
