@@ -8,7 +8,7 @@ use crate::setup::{self, For};
 
 /// Measures one group or part (see `tests/src/bench/`), or all.
 pub fn run(what: Option<&str>) -> Result<()> {
-    setup::run(&[For::Build, For::World, For::Peers])?;
+    setup::run(&[For::Build, For::World, For::Host, For::Peers])?;
     let binaries = binaries::build_for_bench()?;
     run_command(command(binaries.join("bench")).args(what).env("AFTERIMAGE_BINARIES", &binaries))?;
     if matches!(what, None | Some("history")) {

@@ -18,6 +18,8 @@ pub enum For {
     World,
     /// Tools that are not ours and judge the bundle.
     Judges,
+    /// A whole Debian, what writes its logs, and readers of what is taken of it; the demo needs none of that.
+    Host,
     /// Debian kernels in QEMU.
     Vm,
     /// The reader of images of a machine's RAM.
@@ -29,7 +31,8 @@ pub enum For {
 }
 
 /// All that the tests need; the benchmark asks for its peers itself.
-pub const EVERYTHING: [For; 6] = [For::Build, For::World, For::Judges, For::Vm, For::Ram, For::Probe];
+pub const EVERYTHING: [For; 7] =
+    [For::Build, For::World, For::Judges, For::Host, For::Vm, For::Ram, For::Probe];
 
 struct Need {
     purpose: For,
@@ -49,18 +52,18 @@ const NEEDS: &[Need] = &[
     need(For::World, "iproute2", || find("ip").is_some()),
     need(For::World, "curl", || Path::new("/usr/bin/curl").exists()),
     need(For::World, "wget", || Path::new("/usr/bin/wget").exists()),
-    need(For::Judges, "forensic-artifacts", || Path::new("/usr/share/artifacts/linux.yaml").exists()),
+    need(For::Host, "forensic-artifacts", || Path::new("/usr/share/artifacts/linux.yaml").exists()),
     need(For::World, "nodejs", || Path::new("/usr/bin/node").exists()),
-    need(For::World, "mmdebstrap", || find("mmdebstrap").is_some()),
+    need(For::Host, "mmdebstrap", || find("mmdebstrap").is_some()),
     need(For::World, "age", || Path::new("/usr/bin/age").exists()),
-    need(For::Judges, "systemd", || find("journalctl").is_some()),
-    need(For::World, "systemd-journal-remote", || {
+    need(For::Host, "systemd", || find("journalctl").is_some()),
+    need(For::Host, "systemd-journal-remote", || {
         Path::new("/usr/lib/systemd/systemd-journal-remote").exists()
     }),
     need(For::Judges, "zstd", || Path::new("/usr/bin/zstd").exists()),
     need(For::Judges, "gdb", || Path::new("/usr/bin/gdb").exists()),
     need(For::Judges, "openssh-client", || Path::new("/usr/bin/ssh-keygen").exists()),
-    need(For::Judges, "sleuthkit", || Path::new("/usr/bin/mactime").exists()),
+    need(For::Host, "sleuthkit", || Path::new("/usr/bin/mactime").exists()),
     need(For::Judges, "python3", || Path::new(PYTHON).exists()),
     need(For::Judges, "python3-venv", || apt::is_installed("python3-venv")),
     need(For::Vm, "qemu-system-x86", || find("qemu-system-x86_64").is_some()),
@@ -117,7 +120,7 @@ pub fn run(purposes: &[For]) -> Result<()> {
         .filter(|need| purposes.contains(&need.purpose) && !(need.is_there)())
         .map(|need| need.package)
         .collect();
-    let plaso: &[&str] = if purposes.contains(&For::Judges) && !has_plaso() { &PLASO } else { &[] };
+    let plaso: &[&str] = if purposes.contains(&For::Host) && !has_plaso() { &PLASO } else { &[] };
 
     if !packages.is_empty() {
         println!(
@@ -132,7 +135,7 @@ pub fn run(purposes: &[For]) -> Result<()> {
     if !wanted.is_empty() {
         println!("setup: about to install with pip into {}: {}", python().display(), wanted.join(" "));
     }
-    let debian = purposes.contains(&For::World) && !debian::archive().exists();
+    let debian = purposes.contains(&For::Host) && !debian::archive().exists();
     if debian {
         println!(
             "setup: about to unpack a Debian 12 into {} (some three minutes)",
