@@ -115,6 +115,7 @@ fn hostile_files_hold_nobody_and_lead_nowhere_and_each_is_told() {
         println!("{swaps} swaps");
         ensure!(swaps >= SWAPS, "only {swaps} swaps in the time");
         ensure!(taken.took < IN_TIME, "it took {:?}", taken.took);
+        ensure!(before.peak > 0 && taken.peak > 0, "nobody saw the collector");
         ensure!(
             taken.peak < before.peak + MORE,
             "the collector had {} KiB, and {} KiB without the zoo",

@@ -157,6 +157,7 @@ mod tests {
             assert!(std::fs::read(&path).unwrap() == whole, "after {length} bytes");
         }
         disk.sync().unwrap();
+        assert!(disk.past.is_some(), "the way past the cache was not taken");
     }
 
     #[test]

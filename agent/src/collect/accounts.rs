@@ -112,6 +112,10 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     let mut rows: Vec<Row> = all.into_iter().map(of_account).collect();
     rows.extend(groups.into_iter().map(|Group { name, gid, members }| Row::Group { name, gid, members }));
     for (path, _) in look(RULES, &mut walker, &mut lacks) {
+        if is_over(&rows, &walker) {
+            lacks.push(format!("{} and what follows: no room or time for it", escape(&path)));
+            break;
+        }
         each(&path, &walker, &mut lacks, |bytes| {
             let rules = joined(bytes).into_iter();
             rows.extend(rules.map(|(line, text)| of_rule(&path, line, &text)));
@@ -119,6 +123,10 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     }
     let mut keys = 0;
     for (path, attributes) in look(KEYS, &mut walker, &mut lacks) {
+        if is_over(&rows, &walker) {
+            lacks.push(format!("{} and what follows: no room or time for it", escape(&path)));
+            break;
+        }
         each(&path, &walker, &mut lacks, |bytes| {
             let found = accounts::keys(bytes);
             keys += found.len();
@@ -159,6 +167,11 @@ fn look(patterns: &[&str], walker: &mut Walker, lacks: &mut Vec<String>) -> Vec<
         refused.into_iter().map(|(path, miss)| format!("{}: {}", escape(&path), miss.detail)).take(64),
     );
     found.into_iter().filter(|(_, attributes)| attributes.is_file()).collect()
+}
+
+/// Whether nothing more is to be read.
+fn is_over(rows: &[Row], walker: &Walker) -> bool {
+    rows.len() > ROWS_MAX || Instant::now() >= walker.until
 }
 
 fn each(path: &[u8], walker: &Walker, lacks: &mut Vec<String>, mut sink: impl FnMut(&[u8])) {

@@ -59,9 +59,11 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     attempts.expect(scope.len().saturating_mul(2));
     let own = ProcDir::own(&context.job.places.proc).and_then(|own| own.text("mountinfo", MOUNTINFO_MAX));
     let mounts = own.map(|(text, _)| mounts(&text)).unwrap_or_default();
-    lots(&scope, context.plan.limits.freeze, &context.pinned, &mounts)
-        .iter()
-        .try_for_each(|lot| together(context, lot, attempts))
+    let lots = lots(&scope, context.plan.limits.freeze, &context.pinned, &mounts);
+    let outcome = lots.iter().try_for_each(|lot| together(context, lot, attempts));
+    // It holds what others had in their memory, and nobody needs it from here on.
+    context.pool.empty();
+    outcome
 }
 
 /// Processes that are held together.

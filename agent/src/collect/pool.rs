@@ -40,6 +40,11 @@ impl Pool {
         self.lock().free.push(piece);
     }
 
+    /// Gives all of it back: nobody copies any more.
+    pub(super) fn empty(&self) {
+        *self.lock() = Pieces::default();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pieces> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -47,7 +52,13 @@ impl Pool {
 
 /// A piece of this length whose pages are really there, made of `old` if that is large enough.
 fn piece(old: Vec<u8>, length: usize) -> Vec<u8> {
-    let mut piece = if old.capacity() >= length { old } else { large_pages(length) };
+    let mut piece = if old.capacity() >= length {
+        old
+    } else {
+        // Never both at once.
+        drop(old);
+        large_pages(length)
+    };
     // Not zeros: only pages that are written to are really there.
     piece.resize(length, 0xff);
     piece
@@ -70,5 +81,8 @@ mod tests {
         pool.give_back(again);
         assert_eq!(pool.take(1 << 20).len(), 1 << 20);
         assert!(pool.lock().free.is_empty(), "one was too small, and is gone");
+        pool.give_back(vec![1; 8192]);
+        pool.empty();
+        assert!(pool.lock().free.is_empty());
     }
 }

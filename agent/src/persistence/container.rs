@@ -12,7 +12,7 @@ struct Container {
     id: String,
     name: String,
     path: String,
-    args: Vec<String>,
+    args: Option<Vec<String>>,
     config: Config,
 }
 
@@ -47,8 +47,9 @@ pub(super) fn docker(source: &Source<'_>) -> Vec<Start> {
     }
     let name = container.name.trim_start_matches('/');
     let name = if name.is_empty() { container.id.as_str() } else { name };
-    let words: Vec<&str> =
-        std::iter::once(container.path.as_str()).chain(container.args.iter().map(String::as_str)).collect();
+    let words: Vec<&str> = std::iter::once(container.path.as_str())
+        .chain(container.args.iter().flatten().map(String::as_str))
+        .collect();
     let user = if container.config.user.is_empty() { "root" } else { &container.config.user };
     let who = Who::User(format!("{user} of the container {name}").into_bytes());
     let when = format!("with Docker: restart policy {policy}; image {}", container.config.image);

@@ -1,5 +1,8 @@
 //! The runtimes' records, and where they lie.
 
+use std::cell::Cell;
+use std::time::Instant;
+
 use super::Table;
 use crate::bundle::Outcome;
 use crate::collect::attempts::Miss;
@@ -12,6 +15,8 @@ use crate::text::escape;
 /// Bytes of one record; records in one folder.
 const RECORD_MAX: u64 = 8 << 20;
 const FOLDER_MAX: usize = 10_000;
+/// Bytes of all records: whoever has a home may lay out as many as there is room for.
+const RECORDS_MAX: usize = 64 << 20;
 
 /// Where each runtime keeps them, of root's; `*` is one level.
 const DOCKER: &[u8] = b"/var/lib/docker";
@@ -32,6 +37,16 @@ type Misses = Vec<(Vec<u8>, Miss)>;
 /// Reads them all into `table`.
 pub(super) fn records(walker: &mut Walker, table: &mut Table) -> Misses {
     let mut misses = Misses::new();
+    let room = Cell::new(RECORDS_MAX);
+    let read = |walker: &mut Walker, path: &[u8]| {
+        if room.get() == 0 || Instant::now() >= walker.until {
+            walker.stop(path);
+            return Err(Miss::new(Outcome::Gone, "no room or time for more records"));
+        }
+        let found = read(walker, path);
+        room.set(room.get().saturating_sub(found.as_ref().map_or(0, Vec::len)));
+        found
+    };
     let mut take = |path: &[u8], found: Result<Option<Vec<Container>>, Miss>| match found {
         Ok(Some(all)) => {
             for one in all {
@@ -145,6 +160,9 @@ fn names(walker: &mut Walker, folder: &[u8]) -> Vec<Vec<u8>> {
     let names = walker.names(&entry.fd).unwrap_or_default();
     let mut names: Vec<Vec<u8>> = names.into_iter().map(|(name, _)| name.into_bytes()).collect();
     names.sort_unstable();
-    names.truncate(FOLDER_MAX);
+    if names.len() > FOLDER_MAX {
+        walker.lack(folder, "only its first records were read");
+        names.truncate(FOLDER_MAX);
+    }
     names
 }

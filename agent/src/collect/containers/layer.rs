@@ -84,7 +84,14 @@ pub(super) fn changes(
     entries.sort_unstable_by(|one, two| one.0.cmp(&two.0));
     room.changes = room.changes.saturating_sub(entries.len());
     let (mut lines, mut unhashed, mut last) = (Vec::new(), 0_usize, None);
+    let (count, mut done) = (entries.len(), 0_usize);
     for (path, kind) in entries {
+        if Instant::now() >= walker.until {
+            walker.stop(&path);
+            more = more.saturating_add(count.saturating_sub(done));
+            break;
+        }
+        done = done.saturating_add(1);
         let Ok(entry) = walker.find_any(&path) else { continue };
         let below = path.get(prefix..).unwrap_or_default();
         let (below, change) = match kind {

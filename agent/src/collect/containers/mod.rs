@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::attempts::{Attempts, Found, Miss};
+use super::exe::MOUNTINFO_MAX;
 use super::packages::lines;
 use super::walk::Walker;
 use crate::bundle::writer::Error;
@@ -30,7 +31,6 @@ const ENTRIES_MAX: usize = 500_000;
 /// The most time all of this may take, and its part of what is left.
 const TIME_MAX: Duration = Duration::from_mins(2);
 const TIME_PART: u32 = 4;
-const MOUNTINFO_MAX: u64 = 4 << 20;
 
 /// What is known of one container.
 #[derive(Debug, Default, Serialize)]
@@ -155,7 +155,11 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
     // Those that the trigger means first, then those that run.
     let mut rows: Vec<&Row> = table.rows.values().collect();
     rows.sort_by_key(|row| (!row.in_scope, row.living.is_empty()));
-    changes(&rows, &mut walker, attempts)
+    changes(&rows, &mut walker, attempts)?;
+    match walker.miss() {
+        Some(miss) => attempts.miss("containers' records and layers", miss),
+        None => Ok(()),
+    }
 }
 
 /// Those in which somebody lives, and what is mounted as their root.

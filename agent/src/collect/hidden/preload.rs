@@ -50,7 +50,7 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
             }
         };
         report.compared("/etc/ld.so.preload", listed.len());
-        let mut asked = Libraries::new();
+        let (mut asked, mut many) = (Libraries::new(), false);
         let every = || living.iter().filter_map(|id| ProcDir::open(&job.places.proc, *id).ok());
         if omitted {
             report.lack(format!("environments: {BY_POLICY}"));
@@ -61,6 +61,8 @@ pub(super) fn run(context: &mut Context<'_>, attempts: &mut Attempts<'_>) -> Res
                 for library in in_environment(&text) {
                     if asked.len() < LIBRARIES_MAX || asked.contains_key(&library) {
                         asked.entry(library).or_default().insert(dir.id().pid);
+                    } else if !std::mem::replace(&mut many, true) {
+                        report.lack(format!("more than {LIBRARIES_MAX} libraries are asked for"));
                     }
                 }
             }
@@ -110,31 +112,38 @@ fn judge(
     for (library, reason, pids) in every.chain(listed.iter().map(|library| (library, IN_LIST, None))) {
         let loaded: Vec<(&Bytes, &BTreeSet<u32>)> =
             mapped.iter().filter(|(path, _)| is_meant(library, path)).collect();
-        // Where it is, by the memory of those who have loaded it; else where the name says.
-        let path = match loaded.first() {
-            Some((path, _)) => Some((*path).clone()),
-            None => library.as_slice().starts_with(b"/").then(|| library.clone()),
-        };
+        // Where it is, by the memory of those who have loaded it; else where the name says. Another file of the same name,
+        // such as a package's, hides none.
+        let exact: Vec<_> =
+            loaded.iter().copied().filter(|(path, _)| undeleted(path) == library.as_slice()).collect();
+        let loaded = if exact.is_empty() { loaded } else { exact };
+        let named_only = loaded.is_empty() && library.as_slice().starts_with(b"/");
         // A name that nothing was loaded for is nothing: the loader says so on stderr and goes on.
-        let Some(path) = path.filter(|path| !packaged(path.as_slice())) else { continue };
+        let nobody = BTreeSet::new();
+        let at = loaded.into_iter().chain(named_only.then_some((library, &nobody)));
         let source = if pids.is_some() { "environments" } else { "/etc/ld.so.preload" };
         let says = pids
             .map_or_else(|| library.clone(), |pids| Bytes::from(&*format!("{library} in {}", named(pids))));
-        let memory = loaded.iter().flat_map(|(_, pids)| pids.iter().copied()).collect::<BTreeSet<u32>>();
-        let memory = if memory.is_empty() { "nobody has it".to_owned() } else { named(&memory) };
-        found.push(
-            Finding::new(path.as_slice(), reason)
-                .view(source, says)
-                .view("maps of processes", memory.as_bytes())
-                .file(path.as_slice()),
-        );
+        for (path, memory) in at.filter(|(path, _)| !packaged(path.as_slice())) {
+            let memory = if memory.is_empty() { "nobody has it".to_owned() } else { named(memory) };
+            found.push(
+                Finding::new(path.as_slice(), reason)
+                    .view(source, says.clone())
+                    .view("maps of processes", memory.as_bytes())
+                    .file(path.as_slice()),
+            );
+        }
     }
     found
 }
 
+fn undeleted(path: &Bytes) -> &[u8] {
+    path.as_slice().strip_suffix(b" (deleted)").unwrap_or(path.as_slice())
+}
+
 /// Whether a mapping's path is that of `library`, which may be a name alone.
 fn is_meant(library: &Bytes, path: &Bytes) -> bool {
-    let path = path.as_slice().strip_suffix(b" (deleted)").unwrap_or(path.as_slice());
+    let path = undeleted(path);
     if library.as_slice().contains(&b'/') {
         // By another name (a link, a merged folder, `$LIB`) it has the same end.
         path == library.as_slice() || split(path).1 == split(library.as_slice()).1

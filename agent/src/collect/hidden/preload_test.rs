@@ -35,6 +35,17 @@ fn what_no_package_brought_is_found() {
 }
 
 #[test]
+fn a_packages_file_of_the_same_name_hides_none() {
+    let mapped = [("/usr/lib/libz.so.1", &[1, 7][..]), ("/var/tmp/libz.so.1", &[7][..])];
+    let evil = |reason| [("/var/tmp/libz.so.1".to_owned(), reason)];
+    assert_eq!(found(&[("/var/tmp/libz.so.1", &[7])], &[], &mapped), evil(IN_ENVIRONMENT));
+    assert_eq!(found(&[("libz.so.1", &[7])], &[], &mapped), evil(IN_ENVIRONMENT));
+    assert_eq!(found(&[], &["/var/tmp/libz.so.1"], &mapped), evil(IN_LIST));
+    // And the other way round: what is asked for is the package's.
+    assert_eq!(found(&[("/usr/lib/libz.so.1", &[7])], &[], &mapped), []);
+}
+
+#[test]
 fn what_a_package_brought_or_nobody_loads_is_not() {
     for (asked, listed, mapped) in [
         (&[][..], &[][..], &[][..]),

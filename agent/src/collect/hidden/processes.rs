@@ -51,6 +51,8 @@ struct Views {
     /// Of these, the ones for which the kernel knows a process or thread.
     answered: usize,
     findings: Vec<Finding>,
+    /// Findings that are too many to be listed.
+    left_out: usize,
 }
 
 /// A process that does not show everywhere.
@@ -257,6 +259,7 @@ impl Views {
 
     fn add(&mut self, pid: u32, reason: &'static str, name: Option<Bytes>) {
         if self.findings.len() >= FINDINGS_MAX {
+            self.left_out = self.left_out.saturating_add(1);
             return;
         }
         let mut views = evidence(reason).map(|(source, says)| View::new(source, says));

@@ -23,6 +23,8 @@ use crate::text::{Bytes, escape, hex};
 
 /// Where journald keeps its files.
 const FOLDERS: [&[u8]; 2] = [b"/var/log/journal", b"/run/log/journal"];
+/// Files whose pages may stay in memory side by side, 16 MiB of each.
+const CACHED_MAX: usize = 8;
 /// Files that are read, the newest first; entries that are looked at, and bytes of the table.
 const FILES_MAX: usize = 256;
 const ENTRIES_MAX: usize = 500_000;
@@ -87,6 +89,7 @@ pub(super) fn run(
 ) -> Result<Vec<Sign>, Error> {
     let mut all = Journals::default();
     let mut logs = Vec::new();
+    let begun = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(u64::MAX);
     for folder in FOLDERS {
         list(folder, walker, &mut logs);
     }
@@ -100,10 +103,13 @@ pub(super) fn run(
         all.lacks.push(format!("{} older files were not read", logs.len() - FILES_MAX));
     }
     for log in logs.into_iter().take(FILES_MAX) {
-        if let Err(why) = all.look(&log.path, walker, window) {
+        if let Err(why) = all.look(&log.path, walker, window, begun) {
+            // What it held may be what would seem to be missing.
+            all.over = true;
             all.lacks.push(format!("{}: {why}", escape(&log.path)));
         }
     }
+    all.over |= walker.is_stopped();
     let signs = all.gaps();
     all.marks.sort_by_key(|mark| (mark.head.realtime, mark.head.seqnum));
     let files = all.files.len();
@@ -119,7 +125,13 @@ pub(super) fn run(
 
 impl Journals {
     /// Reads the heads of a file's entries, from the end to the window's beginning.
-    fn look(&mut self, path: &[u8], walker: &Walker, window: Window) -> Result<(), String> {
+    ///
+    /// Numbers of what was written after `begun` (microseconds) are none: in another file, read before, they are not there
+    /// yet.
+    fn look(&mut self, path: &[u8], walker: &Walker, window: Window, begun: u64) -> Result<(), String> {
+        if Instant::now() >= walker.until {
+            return Err("there was no time to read it".to_owned());
+        }
         let words = |miss: Miss| miss.detail;
         let entry = walker.find(path).map_err(words)?;
         let size = regular(&entry.fd, &walker.remote).map_err(words)?.size;
@@ -146,13 +158,16 @@ impl Journals {
                 broken += 1;
                 continue;
             };
-            numbers.seen.push((head.seqnum, head.realtime));
+            if head.realtime <= begun {
+                numbers.seen.push((head.seqnum, head.realtime));
+            }
             lowest = lowest.min(head.seqnum);
             older = if head.realtime < window.since { older + 1 } else { 0 };
             if head.realtime >= window.since && head.realtime <= window.until {
                 self.marks.push(Mark { head, file, at });
             }
         }
+        journal.forget();
         self.files.push((Bytes::from(path), journal));
         match failure {
             Some(failure) => Err(failure.to_string()),
@@ -190,8 +205,16 @@ impl Journals {
 
     /// The lines of the table, and how many: where the bytes do not suffice, the newest.
     fn rows(&mut self, most: usize, until: Instant) -> Result<(Vec<u8>, usize), Miss> {
-        let (mut rows, mut bytes) = (Vec::new(), 0_usize);
+        let (mut rows, mut bytes, mut last) = (Vec::new(), 0_usize, 0);
+        let many = self.files.len() > CACHED_MAX;
         for mark in self.marks.iter().rev() {
+            let before = std::mem::replace(&mut last, mark.file);
+            if many
+                && before != mark.file
+                && let Some((_, journal)) = self.files.get_mut(before)
+            {
+                journal.forget();
+            }
             let Some((path, journal)) = self.files.get_mut(mark.file) else { continue };
             let (fields, broken) = journal.fields(mark.at, &mark.head);
             let line =

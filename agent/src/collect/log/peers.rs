@@ -22,6 +22,8 @@ use crate::text::{Bytes, escape};
 
 /// Addresses that are looked for.
 const PEERS_MAX: usize = 10_000;
+/// Bytes of the table: its lines are written by whoever asks, and escaped they grow.
+const TABLE_MAX: usize = 32 << 20;
 /// Files, bytes of each of them (the end), and lines of the table with their length.
 const FILES_MAX: usize = 200;
 const BYTES_MAX: u64 = 64 << 20;
@@ -59,6 +61,10 @@ pub(super) fn run(
     let mut table = Vec::new();
     let mut count = 0;
     for log in &logs {
+        if Instant::now() >= walker.until || table.len() >= TABLE_MAX {
+            lacks.push(format!("{} and older files: no room or time for them", escape(&log.path)));
+            break;
+        }
         match read(&log.path, walker, &peers, LINES_MAX.saturating_sub(count)) {
             Ok((found, lines, lack)) => {
                 table.extend(found);
@@ -120,9 +126,13 @@ fn read(path: &[u8], walker: &Walker, peers: &HashSet<IpAddr>, most: usize) -> R
         if read.map_err(|error| Miss::at("read", &error))? == 0 {
             break;
         }
+        if Instant::now() >= walker.until {
+            lack = Some(format!("{}: there was no time for all of it", escape(path)));
+            break;
+        }
         let Some(peer) = peer(&line, peers) else { continue };
-        if count >= most || Instant::now() >= walker.until {
-            lack = Some(format!("{}: more lines than there was room or time for", escape(path)));
+        if count >= most || table.len() >= TABLE_MAX {
+            lack = Some(format!("{}: more lines than there was room for", escape(path)));
             break;
         }
         count += 1;

@@ -1,6 +1,7 @@
 //! The files of all places, found by patterns, and what each of them starts.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Instant;
 
 use crate::collect::attempts::Miss;
 use crate::collect::file::text;
@@ -18,6 +19,11 @@ const TEXT_MAX: u64 = 1 << 20;
 /// Files of one capture, and further patterns that they name.
 const FILES_MAX: usize = 20_000;
 const INCLUDES_MAX: usize = 200;
+/// Files that were looked at, with and without something that starts.
+const SEEN_MAX: usize = 100_000;
+/// What starts in all files together, and bytes of one command: the longest path.
+const STARTS_MAX: usize = 100_000;
+const WHAT_MAX: usize = 4096;
 
 /// One file, or link, that starts something.
 #[derive(Debug)]
@@ -35,6 +41,8 @@ pub(super) struct Gathered {
     pub(super) files: Vec<File>,
     pub(super) refused: BTreeMap<Vec<u8>, Miss>,
     seen: HashSet<(Kind, Vec<u8>)>,
+    /// In all files.
+    starts: usize,
 }
 
 /// A pattern to look for.
@@ -127,7 +135,8 @@ impl Gathered {
             when: wanted.when,
             beside: &beside,
         };
-        let (starts, more) = (starts(&source), includes(&source));
+        let (mut starts, more) = (starts(&source), includes(&source));
+        self.bound(walker, &path, &mut starts);
         if !whole && !wanted.kind.is_program() {
             walker.lack(&path, "only its beginning was read");
         }
@@ -135,6 +144,24 @@ impl Gathered {
             self.files.push(File { kind: wanted.kind, path, starts, uid: wanted.user.map(|user| user.uid) });
         }
         more
+    }
+
+    /// Whoever has a home may write as much as there is room for: commands are cut, and their number has an end.
+    fn bound(&mut self, walker: &mut Walker, path: &[u8], starts: &mut Vec<Start>) {
+        let room = STARTS_MAX.saturating_sub(self.starts);
+        if starts.len() > room {
+            walker.stop(path);
+            starts.truncate(room);
+        }
+        self.starts = self.starts.saturating_add(starts.len());
+        for start in starts {
+            if start.what.len() > WHAT_MAX {
+                start.what.truncate(WHAT_MAX);
+                start.what.extend_from_slice(b" ...");
+            }
+            // No path is longer.
+            start.target = start.target.take().filter(|target| target.len() <= WHAT_MAX);
+        }
     }
 
     fn link(&mut self, wanted: &Wanted<'_>, path: Vec<u8>, target: &[u8]) {
@@ -155,7 +182,7 @@ impl Gathered {
     }
 
     fn is_new(&mut self, walker: &mut Walker, kind: Kind, path: &[u8]) -> bool {
-        if self.files.len() >= FILES_MAX {
+        if self.files.len() >= FILES_MAX || self.seen.len() >= SEEN_MAX || Instant::now() >= walker.until {
             walker.stop(path);
             return false;
         }

@@ -81,6 +81,11 @@ impl<'a> Journal<'a> {
         Ok(Self { pages, header })
     }
 
+    /// Keeps nothing of what was read: many files may be open.
+    pub(crate) fn forget(&mut self) {
+        self.pages.forget();
+    }
+
     /// Where the entries are that the header counts, in the order in which they were written. What is not right ends it.
     pub(crate) fn entries(&mut self) -> (Vec<u64>, Option<Malformed>) {
         let mut entries = Vec::new();

@@ -24,6 +24,11 @@ impl<'a> Pages<'a> {
         Self { read, size, known: HashMap::new() }
     }
 
+    /// Keeps nothing of what was read.
+    pub(super) fn forget(&mut self) {
+        self.known = HashMap::new();
+    }
+
     pub(super) fn size(&self) -> u64 {
         self.size
     }
