@@ -24,7 +24,7 @@ pub use held::{EpollWatch, Held, Watch};
 pub use iomem::{Resource, resources, system_ram};
 pub use maps::{Mapping, device_memory, mappings};
 pub(crate) use mountinfo::unescape;
-pub use mountinfo::{Mount, mounts};
+pub use mountinfo::{Mount, is_reached, mounts};
 pub use net::{InetSocket, UnixSocket, inet_sockets, packet_sockets, tcp_state, unix_sockets};
 pub use ns::namespace_inode;
 pub use nul::{Cut, nul_separated};

@@ -1,5 +1,7 @@
 //! `/proc/PID/mountinfo` (proc(5)): what is mounted where; space, tab, newline and backslash are octal escapes.
 
+use std::collections::HashSet;
+
 use super::decimal;
 use crate::text::Bytes;
 
@@ -25,6 +27,24 @@ pub struct Mount {
 /// The mounts of `text`, in its order; broken lines are left out.
 pub fn mounts(text: &[u8]) -> Vec<Mount> {
     text.split(|&byte| byte == b'\n').filter_map(mount).collect()
+}
+
+/// Whether who asks for the point of `mount`, one of `all`, by its path comes to it: whether no other mount lies on it, or on
+/// the way to it. Who asks in another's place may wait for ever.
+pub fn is_reached(mount: &Mount, all: &[Mount]) -> bool {
+    let mut way = HashSet::from([mount.id]);
+    let mut next = mount.parent;
+    while way.insert(next)
+        && let Some(above) = all.iter().find(|one| one.id == next)
+    {
+        next = above.parent;
+    }
+    let point = mount.point.as_slice();
+    let is_on_the_way = |other: &Mount| match other.point.as_slice() {
+        b"/" => true,
+        place => point.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")),
+    };
+    !all.iter().any(|other| !way.contains(&other.id) && way.contains(&other.parent) && is_on_the_way(other))
 }
 
 impl Mount {
@@ -138,6 +158,27 @@ mod tests {
         assert_eq!((all[0].id, all[0].parent), (36, 35));
         assert_eq!((all[0].id, all[0].device, &all[0].point), (36, (98, 0), &Bytes::from("/a b\\")));
         assert!(all[0].is_remote() && !all[1].is_remote());
+    }
+
+    #[test]
+    fn a_mount_that_another_covers_is_not_reached() {
+        let reached = |lines: &[&str]| {
+            let all = mounts(lines.join("\n").as_bytes());
+            all.iter().filter(|mount| is_reached(mount, &all)).map(|mount| mount.id).collect::<Vec<_>>()
+        };
+        let (root, sys) = ("1 0 0:1 / / rw - ext4 x rw", "2 1 0:2 / /sys rw - sysfs x rw");
+        let group = "3 2 0:3 / /sys/fs/cgroup rw - cgroup2 x rw";
+        assert_eq!(reached(&[root, sys, group]), [1, 2, 3]);
+        assert_eq!(reached(&[root, sys, group, "4 3 0:4 / /sys/fs/cgroup rw - fuse x rw"]), [1, 2, 4]);
+        assert_eq!(reached(&[root, sys, group, "4 2 0:4 / /sys rw - fuse x rw"]), [1, 4]);
+        assert_eq!(reached(&[root, sys, group, "4 2 0:4 / /sys/fs rw - fuse x rw"]), [1, 2, 4]);
+        assert_eq!(reached(&[root, sys, group, "4 2 0:4 / /sys/fs/cg rw - fuse x rw"]), [1, 2, 3, 4]);
+        assert_eq!(reached(&[root, sys, group, "4 1 0:4 / / rw - fuse x rw"]), [4]);
+        // Nonsense ends.
+        assert_eq!(
+            reached(&["1 1 0:1 / / rw - x x rw", "2 3 0:2 / /a rw - x x rw", "3 2 0:3 / /b rw - x x rw"]),
+            [1, 2, 3]
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::super::exe::MOUNTINFO_MAX;
 use super::views::{kernels_entries, kernels_own};
-use crate::proc::{Mount, mounts};
+use crate::proc::{Mount, is_reached, mounts};
 
 const GROUPS_MAX: usize = 20_000;
 const TEXT_MAX: u64 = 16 << 20;
@@ -35,7 +35,7 @@ pub(super) fn processes(proc: &Path, deadline: Instant) -> Option<BTreeSet<u32>>
 
 /// Where the unified hierarchy is mounted, or else one of the older ones, whole: a part of it would do as well, but say less.
 fn hierarchy(all: &[Mount]) -> Option<PathBuf> {
-    let of = |kind: &[u8]| all.iter().find(|mount| mount.kind.as_slice() == kind);
+    let of = |kind: &[u8]| all.iter().find(|mount| mount.kind.as_slice() == kind && is_reached(mount, all));
     let mount = of(b"cgroup2").or_else(|| of(b"cgroup"))?;
     Some(PathBuf::from(OsStr::from_bytes(mount.point.as_slice())))
 }
@@ -57,6 +57,8 @@ mod tests {
         let first = &text[..text.iter().position(|&byte| byte == b'\n').unwrap()];
         assert_eq!(hierarchy(&mounts(first)), Some("/sys/fs/cgroup/cpu".into()));
         assert_eq!(hierarchy(&mounts(b"1 0 0:1 / / rw - tmpfs x rw\n")), None);
+        let covered = [&text[..], b"7 6 0:3 / /sys/fs/cgroup/unified rw - fuse x rw\n"].concat();
+        assert_eq!(hierarchy(&mounts(&covered)), Some("/sys/fs/cgroup/cpu".into()));
         let read = |text: &[u8]| numbers(text).collect::<Vec<_>>();
         assert_eq!(read(b"1\n0\n4711\n"), [1, 4711]);
         for text in [&b""[..], b"\n", b"x\n", b"-1\n", b"99999999999\n", b"0\n", b"\xff"] {

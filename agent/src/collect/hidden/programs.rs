@@ -17,7 +17,7 @@ use super::finding::{Finding, Report, take};
 use super::views::{PAUSE, kernels_entries, kernels_own, missing};
 use crate::bundle::writer::Error;
 use crate::event::ProcessId;
-use crate::proc::mounts;
+use crate::proc::{is_reached, mounts};
 use crate::system::bpf_objects::{self, Program};
 use crate::text::{Bytes, hex};
 
@@ -129,9 +129,10 @@ impl Look<'_> {
     fn pinned(&mut self) -> BTreeMap<u32, Bytes> {
         let text = kernels_own(&self.proc.join("self/mountinfo"), MOUNTINFO_MAX).unwrap_or_default();
         let mut found = BTreeMap::new();
-        let mut folders: Vec<(PathBuf, usize)> = mounts(&text)
-            .into_iter()
-            .filter(|mount| mount.kind.as_slice() == b"bpf")
+        let all = mounts(&text);
+        let mut folders: Vec<(PathBuf, usize)> = all
+            .iter()
+            .filter(|mount| mount.kind.as_slice() == b"bpf" && is_reached(mount, &all))
             .map(|mount| (PathBuf::from(std::ffi::OsStr::from_bytes(mount.point.as_slice())), 0))
             .collect();
         let mut left = PINS_MAX;
